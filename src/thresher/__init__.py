@@ -1,0 +1,28 @@
+"""Train on the part of the data that matters, with weights that make up for the rest.
+
+    pruner = thresher.Pruner(thresher.RePB(prune_ratio=0.5), epochs=200)
+    loader = pruner.wrap(loader)
+    ...
+    loss = pruner.reduce(losses)        # instead of losses.mean()
+"""
+
+from thresher import errors, scores
+from thresher.methods import Full, InfoBatch, Method, Omission, OrderDP, RandomPruning, RePB
+from thresher.plan import Plan
+from thresher.pruner import Pruner
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Full",
+    "InfoBatch",
+    "Method",
+    "Omission",
+    "OrderDP",
+    "Plan",
+    "Pruner",
+    "RandomPruning",
+    "RePB",
+    "errors",
+    "scores",
+]

@@ -1,0 +1,107 @@
+"""What a loop hands over for one batch, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.errors import (
+    AllLossesNaNError,
+    BatchMismatchError,
+    MissingScoreError,
+    ScalarLossError,
+    SettingError,
+)
+from thresher.methods._method import Method
+from thresher.progress import Place
+
+
+def require_vector(losses: Tensor) -> None:
+    """Refuse anything but one number a sample."""
+    if not isinstance(losses, Tensor) or losses.dim() == 0:
+        came = "a scalar" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+        raise ScalarLossError(
+            f"reduce() got {came}",
+            "one loss a sample, a tensor of shape (batch,)",
+            "Build the criterion with reduction='none'",
+        )
+    if losses.dim() > 1:
+        raise ScalarLossError(
+            f"reduce() got losses of shape {tuple(losses.shape)}",
+            f"one loss a sample, shape ({losses.shape[0]},)",
+            "Average within each sample first: thresher.scores.per_sample(losses, mask)",
+        )
+
+
+def require_length(losses: Tensor, place: Place) -> None:
+    """Refuse losses that are not one for each sample of the batch."""
+    size = place.stop - place.start if isinstance(place, slice) else len(place)
+    if losses.numel() != size:
+        raise BatchMismatchError(
+            f"{losses.numel()} losses for a batch of {size} samples",
+            "one loss a sample",
+            "A collate function or model that drops or multiplies samples hides whose loss it is: "
+            "give the ids of those that remain, pruner.reduce(losses, ids=ids)",
+        )
+
+
+def named_scores(
+    method: Method, losses: Tensor, scores: Tensor | Mapping[str, Tensor] | None
+) -> Mapping[str, Tensor]:
+    """Return the scores that a method needs, by name; the loss is one if nothing else is given.
+
+    Raises:
+        MissingScoreError, BatchMismatchError: one is missing, or not one number a sample.
+    """
+    needs = method.needs
+    if scores is None:
+        if not needs or needs == ("loss",):
+            return {"loss": losses}
+        scores = {"loss": losses}
+    if isinstance(scores, Tensor):
+        named = dict.fromkeys(needs[:1], scores)
+    else:
+        named = scores
+    missing = [name for name in needs if name not in named]
+    if missing:
+        call = ", ".join(f"'{name}': ..." for name in needs)
+        if needs == ("logit_grad_norm",):
+            call = "'logit_grad_norm': thresher.scores.logit_grad_norm(logits, targets)"
+        raise MissingScoreError(
+            f"{type(method).__name__} did not get {' and '.join(missing)}",
+            f"scores named {', '.join(needs)}",
+            f"Write pruner.reduce(losses, scores={{{call}}})",
+        )
+    for name in needs:
+        if named[name].shape != losses.shape:
+            raise BatchMismatchError(
+                f"Scores '{name}' of shape {tuple(named[name].shape)} beside losses of shape "
+                f"{tuple(losses.shape)}",
+                "one score a sample",
+            )
+    return named
+
+
+def as_ids(ids: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
+    """Return ids as int64 on the host, shape (m,). Ids on an accelerator cost a synchronisation."""
+    array = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise SettingError(
+            f"ids of shape {array.shape} and dtype {array.dtype}",
+            "whole numbers, shape (batch,)",
+            "Ids are the samples' positions in the data set",
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def check_first_losses(losses: Tensor) -> None:
+    """Refuse a first batch without one number; on an accelerator the epoch's close tells instead."""
+    if losses.device.type == "cpu" and losses.numel() and bool(torch.isnan(losses.detach()).all()):
+        raise AllLossesNaNError(
+            f"All {losses.numel()} losses of the first batch are NaN",
+            "finite losses",
+            "Check the inputs, the targets and the initial weights",
+        )

@@ -1,0 +1,1 @@
+"""Comparisons on real data: tasks, one run, many runs, their statistics, tables and pictures."""

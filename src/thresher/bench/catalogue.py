@@ -1,0 +1,115 @@
+"""The names that `thresher compare` knows, and how each becomes a method.
+
+Nothing heavy is imported here, so that `--help` and a misspelt name answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from thresher.errors import SettingError
+
+if TYPE_CHECKING:
+    from thresher.methods import Method
+
+BASELINES = ("full", "random", "fewer-epochs")
+"""In every table, asked for or not."""
+
+METHODS: dict[str, str] = {
+    "full": "every sample in every epoch: what the others are measured against",
+    "random": "a fresh uniformly random part of the data each epoch",
+    "random-cycle": "random parts without repetition until all of the data has been seen",
+    "infobatch": "InfoBatch: drops a random part of the samples below the mean loss",
+    "repb": "RePB: ranks losses within windows of recent steps, re-weights by cumulative rates",
+    "orderdp": "OrderDP: of each random group of samples keeps those of highest loss",
+    "omission": "Omission: drops by probability from a running mean of logit-gradient norms",
+    "omission-systematic": "Omission with systematic draws, so every epoch has the same size",
+    "fewer-epochs": "no pruning, as many epochs fewer as the ratio says, same schedule shape",
+    "fewer-epochs-scaled": "fewer-epochs with the learning rate multiplied by full/fewer epochs",
+}
+"""Name on the command line, and one line for `--help`."""
+
+DEFAULT_METHODS = (*BASELINES, "infobatch", "repb", "orderdp", "omission")
+
+TASKS: dict[str, str] = {
+    "digits": "8x8 digits shipped inside scikit-learn; seconds a run; a smoke test only",
+    "fashion-mnist": "60,000 clothing images, 28x28 grey; under a minute a run on one core",
+    "cifar10": "50,000 colour photographs, 32x32, 10 classes",
+    "cifar100": "50,000 colour photographs, 32x32, 100 classes",
+}
+"""Name on the command line, and one line for `--help`."""
+
+
+class UnknownNameError(SettingError):
+    """A task or method that this version does not have."""
+
+
+def require_known(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return `name` if it is known.
+
+    Args:
+        kind: what is being named, such as "task".
+        name: what the user typed.
+        known: the names that exist.
+
+    Raises:
+        UnknownNameError: it is not known; the message has the nearest name.
+
+    Example:
+        >>> require_known("task", "digit", TASKS)
+        Traceback (most recent call last):
+        thresher.bench.catalogue.UnknownNameError: unknown task 'digit'; expected: one of digits,
+        fashion-mnist, cifar10, cifar100. Did you mean 'digits'?.
+    """
+    names = list(known)
+    if name in names:
+        return name
+    nearest = difflib.get_close_matches(name.lower().replace("_", "-"), names, n=1, cutoff=0.5)
+    raise UnknownNameError(
+        f"unknown {kind} {name!r}",
+        f"one of {', '.join(names)}",
+        f"Did you mean {nearest[0]!r}" if nearest else "",
+    )
+
+
+def is_pruned(method: str) -> bool:
+    """Return whether a ratio means anything to this name: all but `full`."""
+    return method != "full"
+
+
+def has_step_length(method: str) -> bool:
+    """Return whether `step_exponent` changes anything: only where samples are left out."""
+    return method not in ("full", "fewer-epochs", "fewer-epochs-scaled")
+
+
+def is_control(method: str) -> bool:
+    """Return whether this is a way of saving that needs no method: what a method must beat."""
+    return method in ("full", "random", "random-cycle", "fewer-epochs", "fewer-epochs-scaled")
+
+
+def build_method(name: str, prune_ratio: float | None) -> Method:
+    """Return the method behind a name; the fewer-epochs baselines train on everything.
+
+    Example:
+        >>> build_method("infobatch", 0.3).prune_ratio
+        0.3
+    """
+    # Here, because importing the methods imports torch.
+    from thresher import methods
+
+    if not has_step_length(name):
+        return methods.Full()
+    if name == "random":
+        return methods.RandomPruning(prune_ratio=prune_ratio, mode="fresh")
+    if name == "random-cycle":
+        return methods.RandomPruning(prune_ratio=prune_ratio, mode="cycle")
+    if name == "infobatch":
+        return methods.InfoBatch(prune_ratio=prune_ratio)
+    if name == "repb":
+        return methods.RePB(prune_ratio=prune_ratio)
+    if name == "orderdp":
+        return methods.OrderDP(prune_ratio=prune_ratio)
+    sampling = "systematic" if name == "omission-systematic" else "bernoulli"
+    return methods.Omission(prune_ratio=prune_ratio, sampling=sampling)

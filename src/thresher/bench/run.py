@@ -1,0 +1,232 @@
+"""One run: a configuration in, a record of what it cost and reached out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import thresher
+from thresher.bench.catalogue import build_method
+from thresher.bench.images import Images, TrainingSet, channel_values, normalised, whole_batch
+from thresher.bench.suite import Row, RunConfig
+from thresher.bench.tasks import Task
+from thresher.methods import Full
+from thresher.pruner import Pruner
+
+Progress = Callable[[int, float], None]
+"""Called after each epoch with the number of epochs done and the test accuracy in percent."""
+
+_EVALUATION_BATCH = 500
+
+
+def configure(
+    task: Task, row: Row, *, data: str, epochs: int, batch_size: int, seed: int, device: str, threads: int
+) -> RunConfig:
+    """Return every knob of a row's run under one seed."""
+    budget = task.budget
+    return RunConfig(
+        task=task.name,
+        data=data,
+        model=repr(task.model),
+        method=row.method,
+        setting=repr(build_method(row.method, row.prune_ratio)),
+        prune_ratio=row.prune_ratio,
+        step_exponent=row.step_exponent,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=budget.learning_rate,
+        momentum=budget.momentum,
+        weight_decay=budget.weight_decay,
+        warm_up=budget.warm_up,
+        flip=task.flip,
+        shift=task.shift,
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
+
+
+@final
+@dataclass(frozen=True)
+class _Parts:
+    """What one run trains with."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    data: TrainingSet
+    loader: DataLoader[tuple[Tensor, Tensor]]
+    scheduler: Any
+    pruner: Pruner
+
+
+def train(config: RunConfig, task: Task, images: Images, progress: Progress) -> dict[str, Any]:
+    """Train once and return what happened, ready for JSON.
+
+    The metric is the last epoch's test accuracy in percent, never the best one. `seconds.training` is
+    the wall-clock time of the training loop with data, planning and closing in it; evaluation is
+    apart.
+
+    Args:
+        config: every knob.
+        task: the one it names.
+        images: the task's data.
+        progress: called after each epoch.
+    """
+    parts = _prepare(config, task, images)
+    training = evaluation = 0.0
+    metrics: list[float] = []
+    seconds: list[float] = []
+    for epoch in range(config.trained_epochs):
+        started = _clock(config.device)
+        parts.data.start_epoch(epoch)
+        _train_epoch(parts, config.device)
+        trained = _clock(config.device)
+        metrics.append(accuracy(parts.model, task, images, config.device))
+        training += trained - started
+        seconds.append(trained - started)
+        evaluation += _clock(config.device) - trained
+        progress(epoch + 1, metrics[-1])
+    return _record(config, images, parts, training, evaluation, seconds, metrics)
+
+
+def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
+    # Layers draw their weights from the global stream; it is put back for whoever called.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = task.model.build()
+    model.to(config.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    method = build_method(config.method, config.prune_ratio)
+    pruner = Pruner(
+        method,
+        epochs=config.trained_epochs,
+        seed=config.seed,
+        step_exponent=None if isinstance(method, Full) else config.step_exponent,
+    )
+    data = task.training_set(images, config.seed)
+    plain = DataLoader(data, config.batch_size, shuffle=True, collate_fn=whole_batch)
+    peak = config.learning_rate
+    if config.method == "fewer-epochs-scaled":
+        peak *= config.epochs / config.trained_epochs
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=peak,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
+    )
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        peak,
+        total_steps=len(plain) * config.trained_epochs,
+        pct_start=config.warm_up,
+        div_factor=10.0,
+        # One thing varies over a run: the rate.
+        cycle_momentum=False,
+    )
+    return _Parts(model, optimizer, data, pruner.wrap(plain), pruner.pace(scheduler), pruner)
+
+
+def _train_epoch(parts: _Parts, device: str) -> None:
+    model, optimizer, pruner, scheduler = parts.model, parts.optimizer, parts.pruner, parts.scheduler
+    needs_gradient_norm = "logit_grad_norm" in pruner.method.needs
+    model.train()
+    for images, labels in parts.loader:
+        images, labels = images.to(device), labels.to(device)
+        logits = model(images)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        scores = thresher.scores.logit_grad_norm(logits, labels) if needs_gradient_norm else None
+        loss = pruner.reduce(losses, scores=scores)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+
+
+def accuracy(model: nn.Module, task: Task, images: Images, device: str) -> float:
+    """Return the percentage of test images that the model labels right, in evaluation mode."""
+    mean, std = channel_values(task.mean), channel_values(task.std)
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        batches = zip(
+            images.test_images.split(_EVALUATION_BATCH),
+            images.test_labels.split(_EVALUATION_BATCH),
+            strict=True,
+        )
+        for pixels, labels in batches:
+            guesses = model(normalised(pixels, mean, std).to(device)).argmax(dim=1)
+            right += int((guesses == labels.to(device)).sum())
+    return 100 * right / len(images.test_labels)
+
+
+def _record(
+    config: RunConfig,
+    images: Images,
+    parts: _Parts,
+    training: float,
+    evaluation: float,
+    seconds: list[float],
+    metrics: list[float],
+) -> dict[str, Any]:
+    report = parts.pruner.report()
+    visits = len(images.train_labels) * config.epochs
+    rows = [_as_dict(row) for row in report.rows]
+    extra = [{"metric": metric, "seconds": round(s, 4)} for metric, s in zip(metrics, seconds, strict=True)]
+    return {
+        "key": config.key,
+        "config": config.as_dict(),
+        "metric": metrics[-1],
+        "samples_trained": int(report.trained),
+        "extra_forwards": int(report.extra_forwards),
+        # Of the full run's visits: for fewer epochs the pruner itself saw nothing saved.
+        "prune_rate": 1 - report.trained / visits,
+        "seconds": {
+            "training": round(training, 4),
+            "planning": round(report.planning_seconds, 4),
+            "closing": round(report.closing_seconds, 4),
+            "data": round(parts.data.seconds, 4),
+            "evaluation": round(evaluation, 4),
+        },
+        "notes": [str(note) for note in report.notes],
+        "epochs": [row | more for row, more in zip(rows, extra, strict=True)],
+    }
+
+
+def _as_dict(row: Any) -> dict[str, Any]:
+    return dataclasses.asdict(row) if dataclasses.is_dataclass(row) else dict(row)  # pyright: ignore
+
+
+def _clock(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def warm_up(task: Task, images: Images, batch_size: int, device: str) -> None:
+    """Make three training steps and throw them away.
+
+    The first steps of a process build the kernels of its layers; without this the first run would pay
+    for all, and the first run is always `full`.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = task.model.build()
+    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    data = task.training_set(images, seed=0)
+    for _ in range(3):
+        pixels, labels = data.__getitems__(list(range(min(batch_size, len(data)))))
+        F.cross_entropy(model(pixels.to(device)), labels.to(device)).backward()
+
+
+def load(task: Task, folder: str | None) -> Images:
+    """Return a task's data from a folder, or from the usual places."""
+    return task.load(Path(folder) if folder is not None else None)

@@ -1,0 +1,185 @@
+"""Which runs make a comparison: rows × seeds, and the controls its achieved rates call for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, final
+
+from thresher.bench.catalogue import BASELINES, has_step_length, is_control, is_pruned
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: everything about a run except its seed.
+
+    Args:
+        method: its name on the command line.
+        prune_ratio: asked for the whole run; None where a ratio means nothing.
+        step_exponent: γ; None is the published step length.
+        is_added: not asked for, but added because a method's achieved rate called for it.
+    """
+
+    method: str
+    prune_ratio: float | None = None
+    step_exponent: float | None = None
+    is_added: bool = False
+
+    @property
+    def label(self) -> str:
+        """The method, and for an added control the rate it was added at."""
+        return f"{self.method} @ {self.prune_ratio:.2f}" if self.is_added else self.method
+
+    @property
+    def step_length(self) -> str:
+        """The step length in words: `published`, or the exponent, or a dash where there is none."""
+        if not has_step_length(self.method):
+            return "–"
+        return "published" if self.step_exponent is None else f"{self.step_exponent:g}"
+
+    def __str__(self) -> str:
+        parts = [self.label]
+        if self.prune_ratio is not None and not self.is_added:
+            parts.append(f"{self.prune_ratio:g}")
+        if self.step_exponent is not None:
+            parts.append(f"γ={self.step_exponent:g}")
+        return " ".join(parts)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Every knob of one run; nothing about when, where or with which version it is made.
+
+    Args:
+        task: its name.
+        data: the data's checksum.
+        model: the network, written out.
+        method: the row's name for it.
+        setting: the method with all its hyper-parameters, written out.
+        prune_ratio: asked; None where it means nothing.
+        step_exponent: γ; None is the published step length.
+        epochs: of full training.
+        batch_size: samples a step.
+        learning_rate: the peak, before `fewer-epochs-scaled` multiplies it.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        warm_up: share of the cycle before the peak.
+        flip: whether training images are mirrored.
+        shift: by how many pixels they are moved at most.
+        seed: of weights, order, augmentation and the method's draws.
+        device: where the network is.
+        threads: of torch.
+    """
+
+    task: str
+    data: str
+    model: str
+    method: str
+    setting: str
+    prune_ratio: float | None
+    step_exponent: float | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    warm_up: float
+    flip: bool
+    shift: int
+    seed: int
+    device: str
+    threads: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the knobs by name, ready for JSON."""
+        return asdict(self)
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that differ between any two different configurations."""
+        text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that this run goes through: round(κE) for the fewer-epochs baselines."""
+        return trained_epochs(self.method, self.prune_ratio, self.epochs)
+
+    @property
+    def expected_epochs(self) -> float:
+        """About how much work the run is, in full epochs."""
+        if has_step_length(self.method):
+            return self.epochs * (1 - (self.prune_ratio or 0.0))
+        return float(self.trained_epochs)
+
+
+def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
+    """Return round(κE), at least 1, for the fewer-epochs baselines and E for everything else.
+
+    Halves are rounded up, unlike Python's round: 0.5 of 5 epochs and of 7 are both rounded up.
+
+    Example:
+        >>> trained_epochs("fewer-epochs", 0.7, 10), trained_epochs("infobatch", 0.7, 10)
+        (3, 10)
+    """
+    if not method.startswith("fewer-epochs"):
+        return epochs
+    # Decimal ratios are not binary fractions: 1 - 0.7 is a little above 0.3.
+    return max(1, int(round((1 - (prune_ratio or 0.0)) * epochs, 9) + 0.5))
+
+
+def asked_rows(
+    methods: Sequence[str], prune_ratios: Sequence[float], step_exponents: Sequence[float | None]
+) -> list[Row]:
+    """Return the rows that were asked for, baselines first.
+
+    Example:
+        >>> [str(row) for row in asked_rows(["repb"], [0.5], [None, 0.5])]
+        ['full', 'random 0.5', 'random 0.5 γ=0.5', 'fewer-epochs 0.5', 'repb 0.5', 'repb 0.5 γ=0.5']
+    """
+    rows: dict[Row, None] = {}
+    names = dict.fromkeys((*BASELINES, *methods))
+    for ratio in dict.fromkeys(prune_ratios):
+        for name in names:
+            exponents = dict.fromkeys(step_exponents) if has_step_length(name) else (None,)
+            for exponent in exponents:
+                rows[Row(name, ratio if is_pruned(name) else None, exponent)] = None
+    return list(rows)
+
+
+def added_rows(rates: dict[Row, float], epochs: int) -> list[Row]:
+    """Return the controls for methods that did not save what was asked: same rate, no method.
+
+    A method whose achieved rate differs by more than 0.01 from the asked one is compared with random
+    pruning at the achieved rate and the same step length, and with that many fewer epochs, unless
+    such a row is there already.
+
+    Args:
+        rates: achieved rate, mean over seeds, of every asked row that has all its seeds.
+        epochs: of full training.
+    """
+    present = {(row.method, row.prune_ratio, row.step_exponent) for row in rates}
+    lengths = {
+        trained_epochs(row.method, row.prune_ratio, epochs)
+        for row in rates
+        if row.method == "fewer-epochs"
+    }
+    added: dict[Row, None] = {}
+    for row, rate in rates.items():
+        if is_control(row.method) or row.prune_ratio is None:
+            continue
+        ratio = round(rate, 2)
+        if abs(rate - row.prune_ratio) <= 0.01 or not 0 < ratio < 1:
+            continue
+        if ("random", ratio, row.step_exponent) not in present:
+            added[Row("random", ratio, row.step_exponent, is_added=True)] = None
+        length = trained_epochs("fewer-epochs", ratio, epochs)
+        if length not in lengths and length < epochs:
+            lengths.add(length)
+            added[Row("fewer-epochs", ratio, None, is_added=True)] = None
+    return list(added)

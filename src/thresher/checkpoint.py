@@ -1,0 +1,55 @@
+"""State files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thresher.errors import CheckpointError
+
+
+def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write `state` beside `path`, force it to disk, and rename it into place.
+
+    Whatever happens on the way (a full disk, a kill), an older file at `path` survives whole.
+    """
+    target = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a state without running code from the file.
+
+    Raises:
+        CheckpointError: the file is cut short or is no state of Thresher's.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})",
+            "a file that pruner.save wrote",
+            "It may be cut short: use an older checkpoint",
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}", "a state of Thresher's")
+    return state

@@ -1,0 +1,252 @@
+"""The epoch clock: which plan is in progress, which comes next, and when one closes.
+
+Only training moves it. Epoch e closes when the first batch of e + 1 is reduced, or, below the loop,
+when plan e + 1 is asked for; until then the plan of e + 1 is provisional.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from thresher.accounting import Row, metrics, num_non_finite, row_of, rows_from_tensor, rows_to_tensor
+from thresher.errors import (
+    AllLossesNaNError,
+    CheckpointError,
+    DatasetChangedError,
+    SettingError,
+    StaleBatchError,
+    ThresherWarning,
+)
+from thresher.ledger import Ledger
+from thresher.plan import Trace
+from thresher.planning import Planner
+from thresher.progress import Progress
+from thresher.schedule import Budget
+
+# Rows of a run without a known number of epochs that a checkpoint keeps (its shape must be fixed).
+_OPEN_ENDED_ROWS = 1000
+
+
+@final
+@dataclass(frozen=True)
+class _Coming:
+    """The next epoch as the trace so far would make it."""
+
+    progress: Progress
+    ledger: Ledger
+    row: Row
+    planning_seconds: float
+    micro_batches: int
+
+
+@final
+class Clock:
+    """Owns the ledger, the epoch in progress and, on request, the coming one.
+
+    Args:
+        planner: makes the plans.
+        budget: the length of the run.
+        accumulation_steps: micro-batches per optimizer step.
+        steps: optimizer steps of a run that is measured in them.
+        log: called with an epoch's numbers, and the optimizer steps so far, when it closes.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        budget: Budget,
+        *,
+        accumulation_steps: int = 1,
+        steps: int | None = None,
+        log: Callable[[dict[str, float], int], None] | None = None,
+    ) -> None:
+        self.planner = planner
+        self.budget = budget
+        self.accumulation_steps = accumulation_steps
+        self.steps = steps
+        self.epoch = 0
+        self._log = log
+        self.rows: list[Row] = []
+        self._visits = 0
+        self._steps_closed = 0
+        self.ledger = Ledger(budget.num_samples, planner.method.columns())
+        self._current: Progress | None = None
+        self._coming: _Coming | None = None
+        self._pending: dict[str, Any] | None = None
+        self._planning_seconds = 0.0
+        self._has_warned = False
+
+    @property
+    def current(self) -> Progress:
+        """The epoch in progress; its plan is made when it is first looked at."""
+        if self._current is None:
+            start = time.perf_counter()
+            self._current = self._progress(self.ledger, self.epoch, self._visits)
+            self._planning_seconds = time.perf_counter() - start
+            if self._pending is not None:
+                self._resume(self._current, self._pending)
+                self._pending = None
+        return self._current
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps trained in the whole run; an epoch's last one may be partly filled."""
+        return self._steps_closed + self._steps_of(self.current)
+
+    def _steps_of(self, progress: Progress) -> int:
+        return -(-progress.micro_batches // self.accumulation_steps)
+
+    def batches_left(self, progress: Progress) -> int | None:
+        """Return how many batches of `progress` the budget of steps allows; None without one."""
+        if self.steps is None:
+            return None
+        before = self._steps_closed if progress is self._current else self.steps_done
+        return max(0, self.steps - before) * self.accumulation_steps
+
+    def coming(self) -> Progress:
+        """Return the next epoch, provisional: made once from the trace so far."""
+        current = self.current
+        if self._coming is None or self._coming.micro_batches != current.micro_batches:
+            self._coming = self._make_coming(current)
+        return self._coming.progress
+
+    def next(self, stop: int) -> Progress:
+        """Return what a new pass trains: the rest of a loaded epoch, a fresh one, or the coming one.
+
+        Args:
+            stop: how many of the current plan's positions the loader trains.
+        """
+        current = self.current
+        if current.reduced_here or current.seen >= stop:
+            return self.coming()
+        return current
+
+    def admit(self, progress: Progress) -> None:
+        """Let a batch of `progress` be trained: closes the epoch before it, or drops the one after.
+
+        Raises:
+            StaleBatchError: `progress` was dropped, or its epoch is closed.
+        """
+        if progress is self._current:
+            self._coming = None
+            return
+        coming = self._coming
+        if coming is None or progress is not coming.progress:
+            raise StaleBatchError(
+                f"This batch is of a plan of epoch {progress.plan.epoch} that no longer holds "
+                f"(epoch {self.epoch} is in progress)",
+                "a batch of the current plan, or of the newest plan of the next epoch",
+                "Training a batch of an epoch drops the plan made early for the next one; "
+                "start a new pass with iter(loader)",
+            )
+        self._close(coming)
+
+    def _close(self, coming: _Coming) -> None:
+        assert self._current is not None
+        facts = self._current.plan.facts
+        self.rows.append(coming.row)
+        self._visits += len(self._current.plan)
+        self._steps_closed += self._steps_of(self._current)
+        self.ledger, self._current = coming.ledger, coming.progress
+        self._planning_seconds, self._coming = coming.planning_seconds, None
+        self.epoch += 1
+        if coming.row.non_finite and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{coming.row.non_finite} samples of epoch {coming.row.epoch} had a score that is "
+                "NaN or infinite; they count as unseen. The report counts them for every epoch.",
+                ThresherWarning,
+                stacklevel=4,
+            )
+        if self._log is not None:
+            self._log(metrics(coming.row, self.budget.num_samples, facts), self._steps_closed)
+
+    def all_rows(self) -> list[Row]:
+        """Return the rows of all closed epochs, and of the one in progress if it has begun."""
+        current = self._current
+        if current is None or not current.micro_batches:
+            return list(self.rows)
+        return [*self.rows, self._row(current, current.trace(), 0.0)]
+
+    def require_same(self, *, num_samples: int, shuffled: bool) -> None:
+        """Refuse another data set length, or another order once a plan was made in the first one."""
+        if num_samples != self.budget.num_samples:
+            raise DatasetChangedError(
+                f"A data set of {num_samples} samples",
+                f"{self.budget.num_samples}, as this run began with",
+                "Ids are positions in the data set; for a changed one start a new Pruner",
+            )
+        if shuffled != self.planner.shuffled:
+            if self._current is not None:
+                raise SettingError(
+                    f"A loader with shuffle={shuffled} in a run planned with "
+                    f"shuffle={self.planner.shuffled}",
+                    "one order for the whole run",
+                    "Wrap the loader before asking for a plan, and build it as in the saved run",
+                )
+            self.planner = replace(self.planner, shuffled=shuffled)
+
+    def _row(self, progress: Progress, trace: Trace, closing_seconds: float) -> Row:
+        return row_of(
+            progress.plan,
+            trace,
+            skipped_batches=progress.skipped,
+            planning_seconds=self._planning_seconds,
+            closing_seconds=closing_seconds,
+        )
+
+    def _make_coming(self, current: Progress) -> _Coming:
+        start = time.perf_counter()
+        trace, ledger = current.trace(), self.ledger.copy()
+        if trace.scores and current.seen and num_non_finite(trace) == current.seen:
+            raise AllLossesNaNError(
+                f"All {current.seen} scores of epoch {self.epoch} are NaN or infinite",
+                "finite losses",
+                "Training has diverged: lower the learning rate, or check the loss and the data",
+            )
+        self.planner.method.observe(ledger, current.plan, trace)
+        row = self._row(current, trace, time.perf_counter() - start)
+        del trace
+        start = time.perf_counter()
+        progress = self._progress(ledger, self.epoch + 1, self._visits + len(current.plan))
+        seconds = time.perf_counter() - start
+        return _Coming(progress, ledger, row, seconds, current.micro_batches)
+
+    def _progress(self, ledger: Ledger, epoch: int, visits: int) -> Progress:
+        plan = self.planner.plan(ledger, self.budget, epoch=epoch, visits=visits)
+        return Progress(plan, self.planner.method.needs, self.accumulation_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the ledger at the epoch's start and the epoch's scores so far; closes nothing."""
+        return {
+            "epoch": self.epoch,
+            "visits": self._visits,
+            "steps": self._steps_closed,
+            "ledger": self.ledger.state_dict(),
+            "progress": self.current.state_dict(),
+            "plan_checksum": self.current.plan.checksum(),
+            "rows": rows_to_tensor(self.rows, self.budget.epochs or _OPEN_ENDED_ROWS),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the clock; the plan in progress is derived again when it is next looked at."""
+        self.epoch = state["epoch"]
+        self._visits = state["visits"]
+        self._steps_closed = state["steps"]
+        self.ledger.load_state_dict(state["ledger"])
+        self.rows = rows_from_tensor(state["rows"])
+        self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
+        self._current = self._coming = None
+
+    def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
+        if progress.plan.checksum() != pending["checksum"]:
+            raise CheckpointError(
+                f"The plan of epoch {self.epoch} cannot be derived again from this checkpoint",
+                "the same loader order, protected samples and torch random stream as when it was saved",
+                "Restore those, or start the next epoch from a checkpoint saved with them",
+            )
+        progress.load_state_dict(pending["progress"])

@@ -1,0 +1,298 @@
+"""Seeded random choices: every draw of the library, and the probabilities a draw needs.
+
+`Draws` turns (seed, epoch, purpose, rank) into random numbers. The functions turn such numbers, one
+for each sample, into choices: relabel the samples with their numbers and the choice is relabelled.
+All give the same bits for any number of threads, because numpy sums whatever decides a threshold.
+They work on numpy views of CPU tensors, whose partition and compress are far faster than torch's.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
+
+__all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one epoch, a pure function of (seed, epoch, purpose, rank).
+
+    Torch's CPU generator (mt19937) reads only the low 32 bits of its seed, so the key is hashed to
+    exactly 32 bits with blake2b: neighbouring seeds share nothing, no part of the key is ignored.
+    Two of k streams coincide with probability k²/2³³ (600 streams: 4·10⁻⁵), which biases neither.
+    A rank of None gives every rank the same numbers: ranks then agree on a plan without talking.
+
+    Example:
+        >>> sorted(Draws(seed=0, epoch=3).permutation(4, "order").tolist())
+        [0, 1, 2, 3]
+    """
+
+    seed: int
+    epoch: int
+    rank: int | None = None
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a new CPU generator; the same purpose starts the same numbers again."""
+        rank = None if self.rank is None else int(self.rank)
+        # The repr of ints and a str is unambiguous and the same on every platform.
+        key = repr((int(self.seed), int(self.epoch), str(purpose), rank)).encode()
+        digest = hashlib.blake2b(key, digest_size=4, person=b"thresher").digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+
+    def uniform(self, num: int, purpose: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return uniform numbers in [0, 1), shape `(num,)`; float32 ones are multiples of 2⁻²⁴."""
+        return torch.rand(num, generator=self.generator(purpose), dtype=dtype)
+
+    def permutation(self, num: int, purpose: str) -> Tensor:
+        """Return a uniformly random order of `range(num)`, int64, shape `(num,)`."""
+        return torch.randperm(num, generator=self.generator(purpose))
+
+
+def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Keep each sample independently with its own probability: i is kept iff u_i < p_i.
+
+    Args:
+        probabilities: p in [0, 1], shape `(num_samples,)`. 1 is always kept, 0 never.
+        uniforms: uniform numbers in [0, 1), shape `(num_samples,)`. float32 ones round p up to a
+            multiple of 2⁻²⁴: draw them in float64 when probabilities go below about 10⁻⁴.
+
+    Returns:
+        bool, shape `(num_samples,)`.
+
+    Raises:
+        ValueError: a probability is outside [0, 1] or NaN, or the shapes differ.
+
+    Example:
+        >>> bernoulli(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 0.4, 0.9])).tolist()
+        [False, True, True]
+    """
+    p = unit_interval(probabilities, "probabilities")
+    return torch.from_numpy(vector(uniforms, "uniforms", p.size) < p)
+
+
+def exact_count(candidates: Tensor, count: int, keys: Tensor) -> Tensor:
+    """Keep exactly `count` candidates: those with the smallest keys, equal keys by position.
+
+    With independent uniform keys every subset of that size is equally likely.
+
+    Args:
+        candidates: who may be kept, bool, shape `(num_samples,)`.
+        count: from 0 to the number of candidates.
+        keys: random numbers without NaN, shape `(num_samples,)`.
+
+    Returns:
+        bool, shape `(num_samples,)`, true `count` times.
+
+    Raises:
+        ValueError: `count` is out of range, a key is NaN, or the shapes differ.
+
+    Cost: O(n), about 3 ms per 10⁶ samples; one copy of the keys.
+
+    Example:
+        >>> keys = torch.tensor([0.9, 0.2, 0.1, 0.5])
+        >>> exact_count(torch.tensor([True, True, False, True]), 2, keys).tolist()
+        [False, True, False, True]
+    """
+    among = mask(candidates, "candidates")
+    ranks = ordering_keys(keys, among.size)
+    check_count("count", count, int(np.count_nonzero(among)))
+    return torch.from_numpy(_smallest(ranks, count, among))
+
+
+def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> Tensor:
+    """Keep exactly the `q` largest scores; equal scores by smaller key, then by position.
+
+    NaN and infinite scores (unseen, broken) come before every finite one and tie with each other.
+
+    Args:
+        scores: shape `(num_samples,)`.
+        q: from 0 to the number of candidates.
+        keys: random numbers without NaN, shape `(num_samples,)`.
+        among: who may be kept, bool, shape `(num_samples,)`; None means everybody.
+
+    Returns:
+        bool, shape `(num_samples,)`, true `q` times.
+
+    Raises:
+        ValueError: `q` is out of range, a key is NaN, or the shapes differ.
+
+    Cost: O(n), 2 to 4 ms per 10⁶ samples; at most two copies of the scores.
+
+    Example:
+        >>> scores = torch.tensor([1.0, float("nan"), 2.0, 2.0])
+        >>> top_q(scores, 2, torch.tensor([0.1, 0.9, 0.8, 0.3])).tolist()
+        [False, True, False, True]
+    """
+    values = vector(scores, "scores")
+    ranks = ordering_keys(keys, values.size)
+    allowed = None if among is None else mask(among, "among", values.size)
+    num_candidates = values.size if allowed is None else int(np.count_nonzero(allowed))
+    check_count("q", q, num_candidates)
+    if q == 0:
+        return torch.zeros(values.size, dtype=torch.bool)
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = np.where(finite, values, values.dtype.type(np.inf))
+    ordered = values.copy() if allowed is None else np.compress(allowed, values)
+    ordered.partition(num_candidates - q)
+    threshold = ordered[num_candidates - q]
+    kept, tied = values > threshold, values == threshold
+    if allowed is not None:
+        kept &= allowed
+        tied &= allowed
+    missing = q - int(np.count_nonzero(kept))
+    return torch.from_numpy(np.logical_or(kept, _smallest(ranks, missing, tied), out=kept))
+
+
+def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
+    """Keep order[k] iff ⌊C_k − u⌋ ≠ ⌊C_{k−1} − u⌋: inclusion probabilities p and a fixed size.
+
+    C is the cumulative sum of p in the given order, C₀ = 0, u the offset. For u uniform on [0, 1)
+    each sample is kept with probability p_i, and the number kept is ⌊Σp⌋ or ⌈Σp⌉.
+
+    The sum runs in integers, in units of 2⁻ᵏ (k = 42 at Σp = 5·10⁵). Additions are then exact: p
+    = 1 is always kept, p = 0 never, and no step is lost or repeated by rounding. A sum within 10⁻⁹
+    (or 10⁻¹⁴ of itself) of an integer, as `inclusion_probabilities` gives for a whole budget, is
+    taken as that integer, unless this changes a p by more than 10⁻⁴ of itself or of 1 − p.
+
+    Args:
+        probabilities: p in [0, 1], shape `(num_samples,)`.
+        order: a permutation of the samples (not checked), int64, shape `(num_samples,)`.
+        offset: u in [0, 1).
+
+    Returns:
+        bool, shape `(num_samples,)`.
+
+    Raises:
+        ValueError: a probability or the offset is out of range, or a shape or dtype is wrong.
+
+    Cost: O(n), about 12 ms per 10⁶ samples; two 8-byte temporaries a sample.
+
+    Example:
+        >>> systematic(torch.tensor([0.5, 0.5, 1.0, 0.0]), torch.tensor([0, 1, 2, 3]), 0.7).tolist()
+        [False, True, True, False]
+
+    References: Madow, On the theory of systematic sampling II, Ann. Math. Statist. 20 (1949).
+    """
+    p = unit_interval(probabilities, "probabilities")
+    positions = vector(order, "order", p.size)
+    if positions.dtype != np.int64:
+        raise ValueError(f"order must be int64; got {positions.dtype}. Use Draws.permutation.")
+    if not 0.0 <= offset < 1.0:
+        raise ValueError(f"offset must be in [0, 1); got {offset}. Draw it with Draws.uniform.")
+    cumulated, bits = _fixed_point(p.take(positions))
+    # floor(C - u) + 1 = floor(C + (1 - u)), and these terms are positive.
+    start = (1 << bits) - round(offset * (1 << bits))
+    cumulated[:1] += start
+    np.cumsum(cumulated, out=cumulated)
+    np.right_shift(cumulated, bits, out=cumulated)
+    steps = np.empty(p.size, dtype=np.bool_)
+    steps[:1] = cumulated[:1] != start >> bits
+    np.not_equal(cumulated[1:], cumulated[:-1], out=steps[1:])
+    kept = np.empty_like(steps)
+    kept[positions] = steps
+    return torch.from_numpy(kept)
+
+
+def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
+    """Return p_i = min(a_i/c, 1) with Σp = b, which minimises Σ a_i²(1 − p_i)/p_i for that budget.
+
+    c is found without a sort or a bisection: start from c = Σa/b, cap what exceeds c, put c = (sum
+    of the uncapped)/(b − number capped), repeat until nothing new is capped. (Newton's method in
+    1/c on a concave, piecewise linear function: c falls steadily and ends at the exact solution.)
+    b ≥ n gives p = 1. If at most b importances are positive, these get p = 1 and zeros the rest.
+
+    Args:
+        importance: a ≥ 0, finite, shape `(num_samples,)`; its scale does not matter.
+        budget: b > 0, the expected number of samples kept; need not be an integer.
+
+    Returns:
+        float64, shape `(num_samples,)`, in [0, 1], with Σp = min(b, n) up to rounding. With
+        a_i = √((1−α)s_i + α·mean(s)) every p_i ≥ (b/n)·√α.
+
+    Raises:
+        ValueError: an importance is negative, NaN or infinite, there is none, or b is not positive.
+
+    Cost: O(n) a pass, about 4 passes, 8 ms per 10⁶ samples; one temporary beside the result.
+
+    Example:
+        >>> inclusion_probabilities(torch.tensor([8.0, 1.0, 1.0, 0.0]), 2.0).tolist()
+        [1.0, 0.5, 0.5, 0.0]
+    """
+    a = vector(importance, "importance")
+    budget = float(budget)
+    if not 0.0 < budget < math.inf:
+        raise ValueError(f"budget must be positive; got {budget}. Pass keep_ratio * num_samples.")
+    # Comparisons with NaN are false, so NaN is refused too.
+    if not (a.size and a.min() >= 0.0 and a.max() < math.inf):
+        came = f"values from {a.min()} to {a.max()}" if a.size else "an empty tensor"
+        cure = "Replace the scores of unseen or broken samples first."
+        raise ValueError(f"importance must be finite and not negative; got {came}. {cure}")
+    if budget >= a.size:
+        return torch.ones(a.size, dtype=torch.float64)
+    # With the largest near 2**900 no sum overflows and nothing that matters is subnormal.
+    shift = min(900 - math.frexp(a.max())[1], 1000)
+    scaled = np.multiply(a, 2.0**shift, dtype=np.float64)
+    if shift < 100:  # only then can an a, and so c, be subnormal: 10⁻⁵⁶² of the largest is zero
+        scaled[scaled < 2.0**-970] = 0.0
+    num_positive = int(np.count_nonzero(scaled))
+    if num_positive <= budget:
+        share = (budget - num_positive) / (a.size - num_positive)
+        return torch.from_numpy(np.where(scaled > 0.0, 1.0, share))
+    c = _multiplier(scaled, budget)
+    np.minimum(scaled, c, out=scaled)
+    return torch.from_numpy(np.divide(scaled, c, out=scaled))
+
+
+def _multiplier(importance: Array, budget: float) -> float:
+    """Return the c of p = min(a/c, 1), Σp = budget; more than `budget` of the a are positive."""
+    uncapped, remaining = importance, budget
+    while True:
+        c = float(uncapped.sum()) / remaining
+        exceeds = uncapped > c
+        num_new = int(np.count_nonzero(exceeds))
+        # By exact arithmetic fewer than `remaining` exceed c; more do only if all equal c, rounded.
+        if num_new == 0 or num_new >= remaining:
+            return c
+        remaining -= num_new
+        if uncapped is importance or 8 * num_new > uncapped.size:
+            uncapped = np.compress(np.logical_not(exceeds, out=exceeds), uncapped)
+        else:
+            np.copyto(uncapped, 0.0, where=exceeds)  # ten times faster than leaving them out
+
+
+def _fixed_point(probabilities: Array) -> tuple[Array, int]:
+    """Return p in integer units of 2**-bits, a nearly whole sum made whole. Overwrites p."""
+    total = float(probabilities.sum())
+    bits = 61 - math.ceil(total + 1.0).bit_length()  # so that Σp + 1 stays below 2**63
+    one = 1 << bits
+    probabilities *= float(one)
+    units = np.rint(probabilities, out=probabilities).astype(np.int64)
+    surplus = int(units.sum()) - round(total) * one
+    if surplus and abs(total - round(total)) <= 1e-9 + 1e-14 * total:
+        distance = np.subtract(units, one // 2, out=probabilities.view(np.int64))
+        middle = int(np.abs(distance, out=distance).argmin())
+        value = int(units[middle])
+        if abs(surplus) <= 1e-4 * min(value, one - value):
+            units[middle] -= surplus
+    return units, bits
+
+
+def _smallest(keys: Array, count: int, among: Array) -> Array:
+    """Return the mask of the `count` members of `among` with the smallest keys."""
+    ordered = np.compress(among, keys)
+    if count in (0, ordered.size):
+        return among.copy() if count else np.zeros_like(among)
+    ordered.partition(count - 1)
+    threshold = ordered[count - 1]
+    kept, tied = keys < threshold, keys == threshold
+    kept &= among
+    tied &= among
+    kept[np.flatnonzero(tied)[: count - int(np.count_nonzero(kept))]] = True
+    return kept

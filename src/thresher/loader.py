@@ -1,0 +1,291 @@
+"""PlannedLoader: the user's DataLoader, tagged, and driven by plans."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
+
+from thresher.clock import Clock
+from thresher.errors import (
+    AlreadyWrappedError,
+    DatasetChangedError,
+    EmptyEpochError,
+    IterableDatasetError,
+    SamplerError,
+    StaleBatchError,
+)
+from thresher.hand import Hand
+from thresher.progress import Place, Progress
+from thresher.tagging import PlannedBatches, TaggedCollate, TaggedDataset
+
+
+@final
+class Grid:
+    """How a loader cuts a plan into batches.
+
+    Args:
+        batch_size: samples a batch.
+        drop_last: whether a smaller last batch is left out.
+    """
+
+    def __init__(self, batch_size: int, drop_last: bool) -> None:
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+
+    def stop(self, num_samples: int) -> int:
+        """Return how many of `num_samples` planned samples are in a batch."""
+        return num_samples - num_samples % self.batch_size if self.drop_last else num_samples
+
+
+@final
+class PlannedSampler(DistributedSampler[Any]):
+    """The ids of the coming pass, in order: a fresh iterator each time.
+
+    A DistributedSampler by type, so that trainers which replace samplers leave it alone.
+    `set_epoch` is accepted and changes nothing: only training moves the clock.
+    """
+
+    def __init__(self, loader: PlannedLoader) -> None:
+        super().__init__(loader.dataset, num_replicas=1, rank=0)
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[int]:
+        progress, stop = self._loader.next_pass()
+        return (id_ for batch in progress.batches(4096, stop) for id_ in batch)
+
+    def __len__(self) -> int:
+        progress = self._loader.counted()
+        return self._loader.stop(progress)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change nothing."""
+
+
+class PlannedLoader(DataLoader[Any]):
+    """A DataLoader that passes over one plan per epoch; made by `Pruner.wrap`.
+
+    It is a shallow copy of the user's loader and of its class, so a subclass keeps its attributes and
+    its own `__iter__`. The batches come from an inner copy whose data set and collate function are
+    tagged with ids; they are stripped here, before the loop, or the subclass, sees a batch.
+    """
+
+    _clock: Clock
+    _hand: Hand
+    _grid: Grid
+    _inner: DataLoader[Any]
+    _batches: PlannedBatches
+    _passes: int
+
+    @property
+    def batch_ids(self) -> np.ndarray:
+        """The ids of the batch fetched last from this loader: int64, shape (m,)."""
+        holder = self._hand.latest()
+        if not isinstance(holder, _Pass):
+            raise AttributeError("batch_ids: no batch has been fetched yet")
+        return holder.ids
+
+    def next_pass(self) -> tuple[Progress, int]:
+        """Return the plan that a new pass goes over, and how many of its positions it trains."""
+        size = len(cast("Any", self.dataset))
+        if size != self._clock.budget.num_samples:
+            raise DatasetChangedError(
+                f"The data set has {size} samples",
+                f"{self._clock.budget.num_samples}, as when training began",
+                "Ids are positions in the data set, so it must keep its length; "
+                "for a changed one start a new Pruner",
+            )
+        progress = self._clock.next(self.stop(self._clock.current))
+        stop = self.stop(progress)
+        if self._grid.stop(len(progress.plan)) == 0:
+            raise EmptyEpochError(
+                f"The plan of epoch {progress.plan.epoch} has {len(progress.plan)} samples and "
+                f"drop_last=True leaves no batch of {self._grid.batch_size}",
+                "at least one batch an epoch",
+                "Lower the prune ratio or the batch size, or set drop_last=False",
+            )
+        return progress, stop
+
+    def counted(self) -> Progress:
+        """Return the epoch that `len` counts: the one in progress, or the coming one if it is done."""
+        current = self._clock.current
+        return current if current.seen < self.stop(current) else self._clock.coming()
+
+    def stop(self, progress: Progress) -> int:
+        """Return how many of a plan's positions a pass trains: all that fill a batch and the budget."""
+        stop = self._grid.stop(len(progress.plan))
+        left = self._clock.batches_left(progress)
+        return stop if left is None else min(stop, left * self._grid.batch_size)
+
+    def num_batches(self, num_samples: int) -> int:
+        """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""
+        return -(-self._grid.stop(num_samples) // self._grid.batch_size)
+
+    def __len__(self) -> int:
+        return -(-self.stop(self.counted()) // self._grid.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        progress, stop = self.next_pass()
+        self._batches.set(progress, stop)
+        self._passes += 1
+        return _Pass(self, progress)
+
+
+@final
+class _Pass:
+    """One pass over a plan: strips the ids of each batch and remembers where it lies.
+
+    A class, not a generator, so that a loop survives an exception in the data set as it would with
+    a plain DataLoader.
+    """
+
+    def __init__(self, loader: PlannedLoader, progress: Progress) -> None:
+        self.progress = progress
+        self.place: Place | None = None
+        self.ids = np.empty(0, dtype=np.int64)
+        self.fetched = 0
+        self.thread = 0
+        self._loader = loader
+        self._number = loader._passes
+        self._expected = 0
+        self._batches = iter(loader._inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __len__(self) -> int:
+        return len(cast("Any", self._batches))
+
+    def __next__(self) -> Any:
+        loader = self._loader
+        if loader.persistent_workers and self._number != loader._passes:
+            raise StaleBatchError(
+                "This iterator was restarted by a newer one, as persistent workers serve only one",
+                "the newest iterator of the loader",
+                "Finish a pass before the next iter(loader), or set persistent_workers=False",
+            )
+        self.ids, batch = next(self._batches)
+        self.place = place = self.progress.locate(self.ids, self._expected)
+        if isinstance(place, slice):
+            self._expected = place.stop
+        self.fetched += 1
+        self.thread = threading.get_ident()
+        loader._hand.fetched(self)
+        return batch
+
+
+def planned(loader: DataLoader[Any], clock: Clock, hand: Hand, grid: Grid) -> PlannedLoader:
+    """Return a planned copy of a loader that `taken_over` accepted; the loader itself is untouched."""
+    copy = object.__new__(_planned_class(type(loader)))
+    # DataLoader refuses to have these set after its constructor, which must not run again.
+    attributes = copy.__dict__
+    attributes.update(loader.__dict__)
+    attributes.update(_clock=clock, _hand=hand, _grid=grid, _passes=0, _iterator=None)
+    sampler = PlannedSampler(copy)
+    batched = loader.batch_sampler is not None
+    bulk = isinstance(loader.sampler, BatchSampler)
+    attributes["sampler"] = sampler
+    if batched or bulk:
+        sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
+        attributes["batch_sampler" if batched else "sampler"] = sampled
+
+    inner: DataLoader[Any] = object.__new__(DataLoader)
+    inner.__dict__.update(loader.__dict__)
+    attributes["_batches"] = PlannedBatches(grid.batch_size if batched or bulk else None)
+    inner.__dict__.update(
+        dataset=TaggedDataset(loader.dataset),
+        collate_fn=TaggedCollate(loader.collate_fn),
+        _iterator=None,
+    )
+    inner.__dict__["batch_sampler" if batched else "sampler"] = attributes["_batches"]
+    attributes["_inner"] = inner
+    return copy
+
+
+@functools.cache
+def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
+    if kind is DataLoader:
+        return PlannedLoader
+    # PlannedLoader stands between the subclass and DataLoader, so that an `__iter__` of the subclass
+    # that calls super() gets plain batches, already stripped.
+    return type(f"Planned{kind.__name__}", (kind, PlannedLoader), {})
+
+
+def taken_over(loader: Any) -> tuple[Grid, bool]:
+    """Return how a loader batches, and whether it shuffles.
+
+    Raises:
+        AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
+    """
+    if isinstance(loader, PlannedLoader):
+        raise AlreadyWrappedError(
+            "The loader is wrapped already", "the loader you built", "Call pruner.wrap once"
+        )
+    if not isinstance(loader, DataLoader):
+        raise SamplerError(
+            f"wrap got a {type(loader).__name__}",
+            "a torch.utils.data.DataLoader or a subclass of it",
+            "Without a DataLoader, drive the run with pruner.plan(epoch) and "
+            "pruner.reduce(losses, ids=ids)",
+        )
+    if isinstance(loader.dataset, torch.utils.data.IterableDataset) or not hasattr(
+        loader.dataset, "__len__"
+    ):
+        raise IterableDatasetError(
+            f"{type(loader.dataset).__name__} has no sample ids",
+            "a map-style data set, with __getitem__ and __len__",
+            "A historical method remembers each sample by its position; use a map-style data set",
+        )
+    batches = loader.batch_sampler
+    if batches is None and isinstance(loader.sampler, BatchSampler):
+        batches = loader.sampler
+    if batches is None:
+        return Grid(1, False), _shuffles(loader.sampler, loader.dataset)
+    if type(batches) is not BatchSampler:
+        raise _unknown(batches, "batch sampler")
+    shuffles = _shuffles(cast("Sampler[int]", batches.sampler), loader.dataset)
+    return Grid(batches.batch_size, batches.drop_last), shuffles
+
+
+def _shuffles(sampler: Any, dataset: Any) -> bool:
+    if type(sampler) is SequentialSampler:
+        return False
+    if type(sampler) is RandomSampler:
+        if sampler.replacement or sampler.num_samples != len(dataset):
+            raise SamplerError(
+                "RandomSampler draws with replacement, or another number than the data set has",
+                "each sample once an epoch: DataLoader(..., shuffle=True)",
+                "How often a sample is trained is the pruner's to decide",
+            )
+        return True
+    if type(sampler) is DistributedSampler:
+        if sampler.num_replicas > 1:
+            raise SamplerError(
+                f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
+                "one rank: pruning on several is not built yet",
+                "Train in one process, or without the pruner on several",
+            )
+        return bool(sampler.shuffle)
+    raise _unknown(sampler, "sampler")
+
+
+def _unknown(sampler: Any, kind: str) -> SamplerError:
+    return SamplerError(
+        f"The loader has a {kind} of its own, {type(sampler).__name__}",
+        "RandomSampler, SequentialSampler or DistributedSampler, in a plain BatchSampler",
+        "A plan fixes which samples are trained and in which order. Build the loader with "
+        "shuffle=True or False; to keep your order, drive the run with pruner.plan(epoch) and "
+        "pruner.reduce(losses, ids=ids)",
+    )

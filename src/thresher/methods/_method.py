@@ -1,0 +1,89 @@
+"""What a method is: all that a new one must read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from thresher.errors import SettingError
+from thresher.ledger import Column, Ledger
+from thresher.plan import Epoch, Plan, Selection, Trace
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Where a method was published."""
+
+    title: str
+    authors: str
+    year: int
+    venue: str = ""
+    arxiv: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A published rule for what to train on: settings only, no state.
+
+    A method is a frozen dataclass of its paper's hyper-parameters. It declares the columns it
+    remembers, chooses samples from them before an epoch, and updates them from the epoch's trace
+    when it closes. It sees tensors by sample id; never a rank, a loader, a device or a clock.
+
+    Args:
+        prune_ratio: the share of all sample visits to save over the *whole run*, in [0, 1), warm-up
+            and annealing included; None leaves the rate to the method's own parameters.
+        delta: δ, the share of the epochs in which pruning is allowed: epoch e (from 0) is pruned
+            only if e + 1 <= δE; after that, all samples with weight 1.
+        warmup_epochs: epochs at the start that train on everything.
+    """
+
+    prune_ratio: float | None = None
+    delta: float = 1.0
+    warmup_epochs: int = 0
+
+    needs: ClassVar[tuple[str, ...]] = ("loss",)
+    """Names of the scores the method wants of every trained sample."""
+    claims_unbiased: ClassVar[bool] = False
+    """Whether Σ w_i g_i over a plan is, in expectation over its draws, proportional to Σ g_i."""
+    reference: ClassVar[Reference]
+    """The source the method is faithful to."""
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.prune_ratio is not None:
+            require_share(name, "prune_ratio", self.prune_ratio)
+        if not 0 < self.delta <= 1:
+            raise SettingError(
+                f"{name}(delta={self.delta})",
+                "the share of the epochs in which pruning is allowed, in (0, 1]",
+            )
+        if self.warmup_epochs < 0:
+            raise SettingError(f"{name}(warmup_epochs={self.warmup_epochs})", "0 epochs or more")
+
+    def columns(self) -> tuple[Column, ...]:
+        """Return the per-sample columns this method remembers."""
+        return ()
+
+    @property
+    def first_prunable_epoch(self) -> int:
+        """The first epoch this method can prune: later than the warm-up if it must see scores."""
+        return self.warmup_epochs
+
+    @abstractmethod
+    def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
+        """Choose the samples of an epoch, and their weights, from what earlier epochs left."""
+
+    def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
+        """Update the ledger in place from the scores of the epoch that `plan` was made for."""
+
+
+def require_share(owner: str, name: str, value: float) -> None:
+    """Refuse a ratio outside [0, 1)."""
+    if not 0 <= value < 1:
+        raise SettingError(
+            f"{owner}({name}={value})",
+            "a share in [0, 1), where 0.5 means that half is left out",
+            f"If you meant {value} percent, write {value / 100}" if 1 <= value < 100 else "",
+        )

@@ -1,0 +1,126 @@
+"""RePB: compare losses only inside short windows, resample, and re-weight over epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.errors import SettingError
+from thresher.ledger import Column, Ledger
+from thresher.methods._method import Method, Reference
+from thresher.plan import Epoch, Plan, Selection, Trace
+from thresher.weights import cumulative
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RePB(Method):
+    """Prune samples whose loss is below the mean of their own window; bring absent ones back.
+
+    At the end of an epoch a trained sample with s_i < mean of its window leaves with probability ρ, and
+    a sample that was absent returns with probability 1 - ρ (eq. 1 and 2). A window is W optimizer
+    steps, over all ranks and micro-batches. In the next epoch the loss of sample i is weighted by
+    E / N_i(E): completed epochs over epochs it was in (eq. 3), the current one not counted. The first
+    epoch trains on everything; a sample without a finite score stays.
+
+    The paper never states its ρ. With `prune_ratio` each epoch solves ρ = min(1, P / (x f + 1 - x)):
+    x the share in the set, f its share below the window mean, P the epoch's share to leave out.
+
+    Args:
+        rho: ρ in [0, 1]; None without a `prune_ratio` means 0.5.
+        window: W in optimizer steps; None compares over the whole epoch (no local windows).
+        resample: bring absent samples back; off only for the ablation, as the pool then drains.
+        rescale: weight by E / N_i(E); off only for the ablation.
+
+    Guarantees: not per step. In the long run every sample contributes equally, whatever its own
+        stationary chance to be kept: the forced first epoch cancels the weight's Jensen bias.
+    Cost: 6 bytes a sample.
+
+    Example:
+        >>> from thresher import Pruner, RePB
+        >>> pruner = Pruner(RePB(rho=1.0), epochs=5, num_samples=4)
+        >>> pruner.observe(pruner.plan(0).ids, torch.tensor([1.0, 1.0, 1.0, 9.0]))
+        >>> len(pruner.plan(1))
+        1
+
+    References:
+        Inconsistency Biases in Dynamic Data Pruning, ICLR 2026, §3 and Tables 9-11.
+    """
+
+    rho: float | None = None
+    window: int | None = 1
+    resample: bool = True
+    rescale: bool = True
+
+    reference: ClassVar[Reference] = Reference(
+        title="Inconsistency Biases in Dynamic Data Pruning",
+        authors="Zhou et al.",
+        year=2026,
+        venue="ICLR",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rho is not None and self.prune_ratio is not None:
+            raise SettingError(
+                f"RePB(rho={self.rho}, prune_ratio={self.prune_ratio})",
+                "one of the two",
+                "prune_ratio solves rho anew at each epoch; rho holds it fixed",
+            )
+        if self.rho is not None and not 0 <= self.rho <= 1:
+            raise SettingError(f"RePB(rho={self.rho})", "a probability in [0, 1]")
+        if self.window is not None and self.window < 1:
+            raise SettingError(f"RePB(window={self.window})", "1 optimizer step or more, or None")
+
+    @property
+    def first_prunable_epoch(self) -> int:
+        return max(1, self.warmup_epochs)
+
+    def columns(self) -> tuple[Column, ...]:
+        return (
+            Column("in_set", torch.bool, True),
+            Column("below", torch.bool, False),
+            Column("count", torch.int32, 0),
+        )
+
+    def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
+        rho = self._rho(ledger, epoch)
+        chance = epoch.draws.uniform(ledger.num_samples, "selection")
+        in_set = ledger["in_set"]
+        kept = in_set & ~(ledger["below"] & (chance < rho))
+        if self.resample:
+            kept |= ~in_set & (chance < 1 - rho)
+        weights = cumulative(epoch.number, ledger["count"]) if self.rescale else None
+        return Selection(kept=kept, weights=weights, facts={"rho": rho})
+
+    def _rho(self, ledger: Ledger, epoch: Epoch) -> float:
+        if epoch.target is None:
+            return 0.5 if self.rho is None else self.rho
+        in_set, below = ledger.count(ledger["in_set"]), ledger.count(ledger["below"])
+        # x f is the share below; without resampling, absent samples are out whatever ρ is.
+        absent = ledger.num_samples - in_set
+        wanted = epoch.target * ledger.num_samples
+        if not self.resample:
+            wanted, absent = max(0.0, wanted - absent), 0
+        prunable = below + absent
+        return min(1.0, wanted / prunable) if prunable else 1.0
+
+    def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
+        # A comparison with NaN is false: samples without a score, or a window without one, stay.
+        mean = trace.window_mean("loss", self.window)
+        below = (trace.scores["loss"].numpy() < mean.numpy()) & trace.seen.numpy()
+        ids = plan.ids.numpy()
+        _mark(ledger["in_set"], ids)
+        _mark(ledger["below"], ids.compress(below))
+        ledger["count"].add_(ledger["in_set"])
+        ledger.scalars.update(plan.facts)
+
+
+def _mark(column: Tensor, ids: np.ndarray) -> None:
+    """Make a bool column true at `ids` and nowhere else."""
+    column.zero_()
+    column.numpy()[ids] = True

@@ -1,0 +1,206 @@
+"""What one epoch will train on, and the scores that come back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.draws import Draws
+
+# Filtering the order in pieces keeps its indices in the cache and its temporaries small.
+_CHUNK = 1 << 20
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What a method is told of the epoch it plans.
+
+    Args:
+        number: the epoch, from 0.
+        draws: every random choice of this epoch, keyed by (seed, epoch, purpose).
+        target: the share of the samples to leave out; None leaves it to the method's own parameters.
+    """
+
+    number: int
+    draws: Draws
+    target: float | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """A method's choice, by sample id, before it is laid out in the order of the epoch.
+
+    Args:
+        kept: bool, shape (n,).
+        weights: float32, shape (n,), read where `kept`; None means 1 for each.
+        certain_weight: the weight of a sample whose inclusion is certain; given to samples that the
+            user protects from pruning.
+        learning_rate_factor: what the method multiplies the learning rate by in this epoch.
+        facts: numbers worth reporting, such as the ρ that was used.
+    """
+
+    kept: Tensor
+    weights: Tensor | None = None
+    certain_weight: float = 1.0
+    learning_rate_factor: float = 1.0
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Share(NamedTuple):
+    """One rank's part of a plan: `ids` (m,), `weights` (m,), and `real` (m,), False on padding."""
+
+    ids: Tensor
+    weights: Tensor
+    real: Tensor
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The samples of one epoch in the order they are trained in, and the weight of each.
+
+    Args:
+        epoch: the epoch's number, from 0.
+        ids: int64, shape (S,), unique.
+        weights: float32, shape (S,), positive and finite.
+        num_samples: n, the size of the data set.
+        learning_rate_factor: what the method multiplies the learning rate by in this epoch.
+        scale: what a step exponent multiplied the method's own weights by to give `weights`.
+        facts: numbers worth reporting about this plan.
+
+    Example:
+        >>> plan = Plan(epoch=0, ids=torch.tensor([2, 0]), weights=torch.ones(2), num_samples=3)
+        >>> len(plan), plan.share(rank=1, world_size=2, batch_size=1).ids.tolist()
+        (2, [0])
+    """
+
+    epoch: int
+    ids: Tensor
+    weights: Tensor
+    num_samples: int
+    learning_rate_factor: float = 1.0
+    scale: float = 1.0
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def is_unweighted(self) -> bool:
+        """Whether every weight is exactly 1, so that a weighted mean is the plain one."""
+        return bool((self.weights == 1).all())
+
+    def share(self, rank: int, world_size: int, batch_size: int) -> Share:
+        """Return `rank`'s part of every global batch of `world_size * batch_size` samples.
+
+        All ranks get equally many: the last global batch is padded by repeating its own samples,
+        which `real` marks as False so that they are neither trained nor scored twice.
+
+        Cost: O(S / world_size).
+        """
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank}; expected 0 <= rank < world_size = {world_size}")
+        size = len(self)
+        whole = size // (world_size * batch_size) * world_size * batch_size
+        positions = torch.arange(whole).view(-1, world_size, batch_size)[:, rank].reshape(-1)
+        left = size - whole
+        if left:
+            each = -(-left // world_size)
+            slots = torch.arange(rank * each, (rank + 1) * each)
+            tail = whole + slots % left
+            real = torch.cat([torch.ones(len(positions), dtype=torch.bool), slots < left])
+            positions = torch.cat([positions, tail])
+        else:
+            real = torch.ones(len(positions), dtype=torch.bool)
+        return Share(self.ids[positions], self.weights[positions], real)
+
+    def checksum(self) -> int:
+        """Return an integer of ids, their order and the weights' bits: equal only for equal plans.
+
+        Cost: three passes over the plan, on request only.
+        """
+        total = 0
+        for start in range(0, len(self), _CHUNK):
+            ids = self.ids[start : start + _CHUNK].numpy().astype(np.uint64)
+            bits = np.ascontiguousarray(self.weights[start : start + _CHUNK].numpy())
+            mixed = (ids + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= bits.view(np.uint32).astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+            mixed ^= mixed >> np.uint64(29)
+            place = np.arange(start, start + len(ids), dtype=np.uint64)
+            mixed *= np.uint64(2) * place + np.uint64(1)
+            total = (total + int(mixed.sum(dtype=np.uint64))) % 2**63
+        return total
+
+
+def filtered(order: Tensor, kept: Tensor) -> Tensor:
+    """Return the ids of `order` that are `kept`, in that order: int64, shape (S,).
+
+    A plan is the epoch's full order filtered by the selection, so two methods under one seed differ
+    only in what they drop.
+    """
+    mask = kept.numpy()
+    ids = np.empty(int(np.count_nonzero(mask)), dtype=np.int64)
+    filled = 0
+    for chunk in order.split(_CHUNK):
+        part = chunk.numpy()
+        part = part[mask.take(part)] if len(ids) < len(mask) else part
+        ids[filled : filled + len(part)] = part
+        filled += len(part)
+    return torch.from_numpy(ids)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """The scores of an epoch in plan order, as they were seen.
+
+    Args:
+        scores: name -> float32, shape (S,); NaN where a sample was not scored.
+        step: int32, shape (S,): the optimizer step in which each sample was scored; -1 if never.
+    """
+
+    scores: Mapping[str, Tensor]
+    step: Tensor
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """Whether each planned sample was scored: bool, shape (S,)."""
+        return self.step >= 0
+
+    def window_mean(self, name: str, window: int | None) -> Tensor:
+        """Return the mean score of the window each sample was scored in: float64, shape (S,).
+
+        A window is `window` consecutive optimizer steps, None the whole epoch. Samples that were not
+        scored, or whose score is not finite, enter no mean; a window without any has mean NaN.
+        The mean is taken in float64: rounded to float32, a window of equal losses would often lie
+        below its own mean.
+
+        Cost: O(S), summed in plan order, whatever the number of threads.
+        """
+        score = self.scores[name].numpy()
+        counted = np.isfinite(score)
+        counted &= self.seen.numpy()
+        # Shifted by one, so that samples never scored share window 0.
+        if window is None:
+            number = self.seen.numpy().astype(np.int64)
+        else:
+            number = self.step.numpy().astype(np.int64)
+            if window > 1:
+                number //= window
+            number += 1
+        if counted.all():
+            total, count = np.bincount(number, weights=score), np.bincount(number)
+        else:
+            total = np.bincount(number, weights=np.where(counted, score, np.float32(0)))
+            count = np.bincount(number, weights=counted)
+        with np.errstate(invalid="ignore"):
+            mean = total / count
+        return torch.from_numpy(mean.take(number))

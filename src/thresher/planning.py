@@ -1,0 +1,182 @@
+"""From a ledger to an epoch's plan: the selection, what the user protects, the order, the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.draws import Draws
+from thresher.errors import SettingError
+from thresher.ledger import Ledger
+from thresher.methods._method import Method
+from thresher.plan import Epoch, Plan, Selection, filtered
+from thresher.schedule import Budget, is_active, target
+from thresher.weights import to_step_exponent
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """Samples that are never pruned: named ids, and a floor for every class.
+
+    Args:
+        always_keep: int64 ids.
+        min_per_class: samples of each class that every epoch keeps, or all if it has fewer.
+        labels: int64, shape (n,): the class of each sample, from 0.
+    """
+
+    always_keep: Tensor | None = None
+    min_per_class: int = 0
+    labels: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        always_keep: Tensor | Sequence[int] | None,
+        min_per_class: int,
+        labels: Tensor | Sequence[int] | None,
+    ) -> Protection:
+        """Check what the user gave and take it over as tensors."""
+        if (min_per_class > 0) != (labels is not None):
+            raise SettingError(
+                f"min_per_class={min_per_class} with labels={'given' if labels is not None else None}",
+                "both or neither",
+                "labels is the class of each sample of the data set, shape (n,)",
+            )
+        ids = None if always_keep is None else torch.as_tensor(always_keep, dtype=torch.int64)
+        classes = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        return cls(always_keep=ids, min_per_class=min_per_class, labels=classes)
+
+    def check(self, num_samples: int) -> None:
+        """Refuse ids and labels that do not fit a data set of `num_samples`."""
+        ids, labels = self.always_keep, self.labels
+        if ids is not None and len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < num_samples:
+            raise SettingError(
+                f"always_keep holds ids from {int(ids.min())} to {int(ids.max())}",
+                f"ids of the {num_samples} samples, from 0 to {num_samples - 1}",
+            )
+        if labels is not None and labels.shape != (num_samples,):
+            raise SettingError(f"labels of shape {tuple(labels.shape)}", f"shape ({num_samples},)")
+
+    def apply(self, selection: Selection, draws: Draws) -> Selection:
+        """Return the selection with the protected samples in it, at the weight of a certain one."""
+        if self.always_keep is None and self.labels is None:
+            return selection
+        kept = selection.kept.clone()
+        certain = torch.zeros_like(kept)
+        if self.always_keep is not None:
+            certain[self.always_keep] = True
+        if self.labels is not None:
+            certain |= self._lacking(kept | certain, draws)
+        weights = selection.weights
+        if weights is None:
+            weights = torch.ones(len(kept))
+        weights = torch.where(certain, selection.certain_weight, weights)
+        return Selection(
+            kept=kept | certain,
+            weights=weights,
+            certain_weight=selection.certain_weight,
+            learning_rate_factor=selection.learning_rate_factor,
+            facts=selection.facts,
+        )
+
+    def _lacking(self, kept: Tensor, draws: Draws) -> Tensor:
+        """Random left-out samples that lift every class to its floor: bool, shape (n,)."""
+        assert self.labels is not None
+        labels, mask = self.labels.numpy(), kept.numpy()
+        missing = self.min_per_class - np.bincount(labels[mask], minlength=int(labels.max()) + 1)
+        out = np.flatnonzero(~mask & (missing > 0)[labels])
+        chance = draws.uniform(len(labels), "class floor", dtype=torch.float64).numpy()[out]
+        out = out[np.lexsort((chance, labels[out]))]
+        # The place of each left-out sample among those of its class, after the random sort.
+        _, first, place = np.unique(labels[out], return_index=True, return_inverse=True)
+        chosen = out[np.arange(len(out)) - first[place] < missing[labels[out]]]
+        added = torch.zeros_like(kept)
+        added[torch.from_numpy(chosen)] = True
+        return added
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Makes plans: a pure function of (ledger, seed, epoch) once its settings are fixed.
+
+    Args:
+        method: the rule.
+        seed: keys every draw, with the epoch and the draw's purpose.
+        shuffled: whether the order is a new permutation each epoch, or the ids ascending.
+        step_exponent: γ, or None for the method's own weights.
+        protection: samples that are never pruned.
+    """
+
+    method: Method
+    seed: int
+    shuffled: bool = True
+    step_exponent: float | None = None
+    protection: Protection = field(default_factory=Protection)
+
+    def plan(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Plan:
+        """Return the plan of `epoch`, `visits` sample visits having been planned before it.
+
+        Cost: O(n) and a random permutation.
+        """
+        draws = Draws(self.seed, epoch)
+        selection = self._select(ledger, budget, draws, visits)
+        size = ledger.num_samples
+        order = draws.permutation(size, "order") if self.shuffled else torch.arange(size)
+        if not selection.kept.any():
+            # A rule that drew nobody would leave an epoch without a step: its first sample trains.
+            selection.kept[order[0]] = True
+        ids = filtered(order, selection.kept)
+        del order
+        weights, scale = self._weights(selection, ids, size)
+        return Plan(
+            epoch=epoch,
+            ids=ids,
+            weights=weights,
+            num_samples=size,
+            learning_rate_factor=self._learning_rate_factor(selection),
+            scale=scale,
+            facts=dict(selection.facts),
+        )
+
+    def _select(self, ledger: Ledger, budget: Budget, draws: Draws, visits: int) -> Selection:
+        epoch = draws.epoch
+        if not is_active(self.method, budget, epoch=epoch, visits=visits):
+            return Selection(kept=torch.ones(ledger.num_samples, dtype=torch.bool))
+        share = target(self.method, budget, epoch=epoch, visits=visits)
+        chosen = self.method.select(ledger, Epoch(number=epoch, draws=draws, target=share))
+        facts = dict(chosen.facts) if share is None else {**chosen.facts, "target": share}
+        return self.protection.apply(
+            Selection(
+                kept=chosen.kept,
+                weights=chosen.weights,
+                certain_weight=chosen.certain_weight,
+                learning_rate_factor=chosen.learning_rate_factor,
+                facts=facts,
+            ),
+            draws,
+        )
+
+    def _weights(self, selection: Selection, ids: Tensor, size: int) -> tuple[Tensor, float]:
+        """The weights in plan order, and what the step exponent multiplied them by."""
+        own = selection.weights
+        if own is None and self.step_exponent is None:
+            return torch.ones(1).expand(len(ids)), 1.0
+        weights = torch.ones(1).expand(len(ids)) if own is None else _taken(own, ids)
+        if self.step_exponent is None:
+            return weights, 1.0
+        scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
+        return scaled, float(scaled[0]) / float(weights[0])
+
+    def _learning_rate_factor(self, selection: Selection) -> float:
+        return selection.learning_rate_factor if self.step_exponent is None else 1.0
+
+
+def _taken(column: Tensor, ids: Tensor) -> Tensor:
+    return torch.from_numpy(column.numpy().take(ids.numpy()))

@@ -1,0 +1,168 @@
+"""One epoch's plan while it is trained: where its scores are written and its weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.errors import UnplannedIdError
+from thresher.plan import Plan, Trace
+
+Place = slice | np.ndarray
+"""Where a batch lies in its plan: nearly always a slice, else its positions, int64, shape (m,)."""
+
+
+@final
+class Progress:
+    """A plan, the scores seen so far in plan order, and the weights on the device of the losses.
+
+    Args:
+        plan: the epoch's plan.
+        names: the scores to keep.
+        accumulation_steps: micro-batches per optimizer step.
+    """
+
+    def __init__(self, plan: Plan, names: tuple[str, ...], accumulation_steps: int) -> None:
+        self.plan = plan
+        self.micro_batches = 0
+        self.reduced_here = 0
+        self.seen = 0
+        self.skipped = 0
+        self._names = names
+        self._accumulation_steps = accumulation_steps
+        self._ids = plan.ids.numpy()
+        # Host-side, so that what was trained is known without asking the device.
+        self._step = np.full(len(plan), -1, dtype=np.int32)
+        self._scores: dict[str, Tensor] = {}
+        self._weights = plan.weights
+        self._position: np.ndarray | None = None
+
+    def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
+        """Return where `ids`, int64 (m,), lie in the plan: the slice at `expected` if it is that one.
+
+        Raises:
+            UnplannedIdError: an id is not in this epoch's plan.
+
+        Cost: one comparison of m ids; a table of the plan's positions is made if it is needed.
+        """
+        stop = expected + len(ids)
+        if stop <= len(self._ids) and np.array_equal(self._ids[expected:stop], ids):
+            return slice(expected, stop)
+        positions = self._lookup(ids)
+        if len(positions) and (positions == np.arange(positions[0], positions[0] + len(ids))).all():
+            return slice(int(positions[0]), int(positions[0]) + len(ids))
+        return positions
+
+    def _lookup(self, ids: np.ndarray) -> np.ndarray:
+        num_samples = self.plan.num_samples
+        if self._position is None:
+            self._position = np.full(num_samples, -1, dtype=np.int64)
+            self._position[self._ids] = np.arange(len(self._ids))
+        known = (ids >= 0) & (ids < num_samples)
+        positions = np.where(known, self._position[np.where(known, ids, 0)], -1)
+        if (positions < 0).any():
+            strangers = ids[positions < 0][:5].tolist()
+            raise UnplannedIdError(
+                f"Epoch {self.plan.epoch} got scores of samples {strangers}",
+                f"only samples of its plan ({len(self._ids)} of {num_samples})",
+                f"Train on pruner.plan({self.plan.epoch}).ids, and report those ids",
+            )
+        return positions
+
+    def is_seen(self, place: Place) -> bool:
+        """Return whether the first sample at `place` was scored already."""
+        return bool(self._step[place.start if isinstance(place, slice) else place[0]] >= 0)
+
+    def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
+        """Write one micro-batch's scores, (m,) each, without reading anything back."""
+        step = self.micro_batches // self._accumulation_steps
+        if isinstance(place, slice):
+            self.seen += place.stop - place.start
+            self._step[place] = step
+            for name in self._names:
+                score = scores[name]
+                self._buffer(name, score)[place].copy_(score.detach())
+        else:
+            self.seen += int(np.count_nonzero(self._step[np.unique(place)] < 0))
+            self._step[place] = step
+            # Of a repeated id the last score wins; indexed assignment promises no order.
+            _, last = np.unique(place[::-1], return_index=True)
+            last = len(place) - 1 - last
+            for name in self._names:
+                score = scores[name].detach()
+                buffer = self._buffer(name, score)
+                where = torch.from_numpy(place[last]).to(buffer.device)
+                buffer[where] = score[torch.from_numpy(last).to(score.device)].to(buffer.dtype)
+        self.micro_batches += 1
+        self.reduced_here += 1
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        buffer = self._scores.get(name)
+        if buffer is None or buffer.device != like.device:
+            if buffer is None:
+                buffer = torch.full((len(self.plan),), torch.nan)
+            buffer = self._scores[name] = buffer.to(like.device)
+        return buffer
+
+    def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
+        """Return (1/m) Σ w_i ℓ_i over a batch; the weights go to the losses' device once an epoch."""
+        if self.plan.is_unweighted:
+            return losses.mean()
+        if self._weights.device != losses.device:
+            self._weights = self.plan.weights.to(losses.device, non_blocking=True)
+        if isinstance(place, slice):
+            return (losses * self._weights[place]).mean()
+        return (losses * self._weights[torch.from_numpy(place).to(losses.device)]).mean()
+
+    def unseen(self, stop: int) -> np.ndarray:
+        """Return the positions below `stop` that were not trained yet, ascending: int64."""
+        return np.flatnonzero(self._step[:stop] < 0)
+
+    def batches(self, batch_size: int, stop: int) -> Iterator[list[int]]:
+        """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
+        if self.seen == 0:
+            return (
+                self._ids[start : min(start + batch_size, stop)].tolist()
+                for start in range(0, stop, batch_size)
+            )
+        left = self.unseen(stop)
+        return (
+            self._ids[left[start : start + batch_size]].tolist()
+            for start in range(0, len(left), batch_size)
+        )
+
+    def trace(self) -> Trace:
+        """Return the scores so far on the host: the one transfer of an epoch."""
+        scores = {
+            name: self._scores[name].cpu()
+            if name in self._scores
+            else torch.full((len(self.plan),), torch.nan)
+            for name in self._names
+        }
+        return Trace(scores=scores, step=torch.from_numpy(self._step))
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the scores so far by sample id, shape (n,), NaN = unseen, and when they came."""
+        size, trace = self.plan.num_samples, self.trace()
+        step = torch.full((size,), -1, dtype=torch.int32)
+        step[self.plan.ids] = trace.step
+        pending = {}
+        for name, score in trace.scores.items():
+            pending[name] = torch.full((size,), torch.nan)
+            # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
+            broken = trace.seen & score.isnan()
+            pending[name][self.plan.ids] = score.masked_fill(broken, torch.inf)
+        return {"micro_batches": self.micro_batches, "step": step, "scores": pending}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore the scores of an epoch that was interrupted."""
+        step, scores, done = state["step"], state["scores"], state["micro_batches"]
+        assert isinstance(step, Tensor) and isinstance(scores, Mapping) and isinstance(done, int)
+        self._step = step[self.plan.ids].numpy().copy()
+        self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
+        self.micro_batches, self.reduced_here = done, 0
+        self.seen = int(np.count_nonzero(self._step >= 0))

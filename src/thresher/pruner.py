@@ -1,0 +1,351 @@
+"""Pruner: the one object with state. Method, ledger and clock behind a training loop."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, TypeVar, cast, final
+
+import numpy as np
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader
+
+from thresher.accounting import Report
+from thresher.batch import as_ids, check_first_losses, named_scores, require_length, require_vector
+from thresher.checkpoint import load_safely, save_atomically
+from thresher.clock import Clock
+from thresher.errors import CheckpointError, EpochError, NotIteratedError, SettingError
+from thresher.errors import ThresherWarning
+from thresher.hand import Hand
+from thresher.loader import PlannedLoader, planned, taken_over
+from thresher.methods._method import Method
+from thresher.pacing import PacedScheduler, Position
+from thresher.plan import Plan
+from thresher.planning import Planner, Protection
+from thresher.schedule import Budget
+from thresher.settings import Settings
+
+_Loader = TypeVar("_Loader", bound=DataLoader[Any])
+_FORMAT = 1
+
+
+@final
+class Pruner:
+    """Chooses what each epoch trains on, and weights its losses.
+
+    Args:
+        method: a published rule, such as `RePB(prune_ratio=0.5)`.
+        epochs: E, the epochs of the run; a ratio, a warm-up or an annealing refers to them.
+        steps: a budget of optimizer steps instead of epochs; the run ends when they are spent, and
+            `while not pruner.finished` is its loop.
+        seed: keys every draw, with the epoch and the draw's purpose. No global generator is read.
+        num_samples: n, for loops without a DataLoader; `wrap` finds it by itself.
+        step_exponent: γ, scales each epoch's weights to mean (n/S)^γ, so that rules can be compared
+            at one step length; None leaves the method's own weights.
+        accumulation_steps: micro-batches per optimizer step.
+        always_keep: ids that every epoch trains on.
+        min_per_class: samples of each class that every epoch trains on; wants `labels`.
+        labels: the class of each sample, shape (n,).
+        log: called as `log(metrics, step)` with a dict of numbers when an epoch closes.
+
+    Example:
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from thresher import Pruner, RandomPruning
+        >>> pruner = Pruner(RandomPruning(prune_ratio=0.5), epochs=3)
+        >>> loader = pruner.wrap(DataLoader(TensorDataset(torch.randn(8, 2)), 2, shuffle=True))
+        >>> for (x,) in loader:
+        ...     loss = pruner.reduce(x.square().sum(1))
+        >>> pruner.report().trained
+        4
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        step_exponent: float | None = None,
+        accumulation_steps: int = 1,
+        always_keep: Tensor | Sequence[int] | None = None,
+        min_per_class: int = 0,
+        labels: Tensor | Sequence[int] | None = None,
+        log: Callable[[dict[str, float], int], None] | None = None,
+    ) -> None:
+        self.method = method
+        self.settings = Settings(
+            epochs=epochs,
+            steps=steps,
+            seed=seed,
+            step_exponent=step_exponent,
+            accumulation_steps=accumulation_steps,
+        )
+        self.settings.check(method)
+        self._protection = Protection.of(always_keep, min_per_class, labels)
+        self._log = log
+        self._needs = method.needs
+        self._has_seen_losses = False
+        self._clock: Clock | None = None
+        self._hand: Hand | None = None
+        self._loader: PlannedLoader | None = None
+        if num_samples is not None:
+            if steps is not None:
+                raise SettingError(
+                    "Pruner(steps=..., num_samples=...)",
+                    "epochs for a loop without a DataLoader",
+                    "Steps are counted in a loader's batches: wrap one, or give epochs",
+                )
+            self._start(num_samples, shuffled=True, visits=None)
+
+    def _start(self, num_samples: int, *, shuffled: bool, visits: int | None) -> Clock:
+        if num_samples < 1:
+            raise SettingError(f"A data set of {num_samples} samples", "at least one sample")
+        self._protection.check(num_samples)
+        planner = Planner(
+            method=self.method,
+            seed=self.settings.seed,
+            shuffled=shuffled,
+            step_exponent=self.settings.step_exponent,
+            protection=self._protection,
+        )
+        budget = Budget(num_samples=num_samples, epochs=self.settings.epochs, visits=visits)
+        self._clock = Clock(
+            planner,
+            budget,
+            accumulation_steps=self.settings.accumulation_steps,
+            steps=self.settings.steps,
+            log=self._log,
+        )
+        self._hand = Hand(self._clock)
+        return self._clock
+
+    def _running(self) -> Clock:
+        if self._clock is None:
+            raise NotIteratedError(
+                "The pruner has no data set yet",
+                "a loader or a number of samples",
+                "Call loader = pruner.wrap(loader) first, or build Pruner(..., num_samples=n)",
+            )
+        return self._clock
+
+    def wrap(self, loader: _Loader) -> _Loader:
+        """Return a copy of the user's DataLoader that passes over one plan per epoch.
+
+        The loader's class, data set, collate function, workers and all other settings stay; the loader
+        itself is untouched. `len` of the result is a true number of batches.
+
+        Raises:
+            AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
+            DatasetChangedError: another length than an earlier loader's or a checkpoint's.
+        """
+        grid, shuffled = taken_over(loader)
+        num_samples = len(cast("Any", loader.dataset))
+        steps = self.settings.steps
+        visits = None
+        if steps is not None:
+            visits = steps * self.settings.accumulation_steps * grid.batch_size
+        clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
+        clock.require_same(num_samples=num_samples, shuffled=shuffled)
+        assert self._hand is not None
+        self._loader = planned(loader, clock, self._hand, grid)
+        return cast("_Loader", self._loader)
+
+    def pace(
+        self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
+    ) -> PacedScheduler:
+        """Return a scheduler that keeps the designed curve although pruned epochs are shorter.
+
+        Build `scheduler` for the unpruned number of steps. In a run with `steps=` it is stepped once
+        an optimizer step anyway, so calls pass through.
+        """
+        exponent = self.settings.step_exponent
+        if exponent is not None and "adam" in type(scheduler.optimizer).__name__.lower():
+            warnings.warn(
+                f"step_exponent={exponent} multiplies an epoch's losses by a constant, which "
+                f"{type(scheduler.optimizer).__name__} cancels; expected: an optimizer such as SGD.",
+                ThresherWarning,
+                stacklevel=2,
+            )
+        return PacedScheduler(scheduler, self._position, "epoch" if self.settings.steps else per)
+
+    def _position(self) -> Position:
+        clock = self._running()
+        plan, loader = clock.current.plan, self._loader
+        if loader is None:
+            return Position(clock.epoch, None, None, plan.learning_rate_factor)
+        micro = self.settings.accumulation_steps
+        return Position(
+            epoch=clock.epoch,
+            planned=-(-loader.num_batches(len(plan)) // micro),
+            full=-(-loader.num_batches(plan.num_samples) // micro),
+            factor=plan.learning_rate_factor,
+        )
+
+    def reduce(
+        self,
+        losses: Tensor,
+        *,
+        scores: Tensor | Mapping[str, Tensor] | None = None,
+        ids: Tensor | np.ndarray | Sequence[int] | None = None,
+    ) -> Tensor:
+        """Score a batch and return its weighted mean loss, (1/m) Σ w_i ℓ_i.
+
+        Args:
+            losses: one loss a sample, shape (m,), with its graph; never changed.
+            scores: other scores than the loss, shape (m,), or several by name.
+            ids: the samples' ids, where the loop knows better than the loader which batch this is.
+
+        Returns:
+            A scalar to call backward on.
+
+        Raises:
+            ScalarLossError, BatchMismatchError, MissingScoreError: the losses or scores do not fit.
+            NotIteratedError, ReducedTwiceError, ReadAheadError, StaleBatchError: the batch is not
+                certain, or not of a plan that holds.
+
+        Cost: a slice, a multiply and a mean; nothing goes to the host.
+        """
+        require_vector(losses)
+        values = named_scores(self.method, losses, scores)
+        clock, hand = self._running(), cast("Hand", self._hand)
+        if ids is None:
+            progress, place = hand.check()
+        else:
+            progress, place = hand.place_of(as_ids(ids))
+        require_length(losses, place)
+        if not self._has_seen_losses:
+            check_first_losses(losses)
+            self._has_seen_losses = True
+        clock.admit(progress)
+        progress.record(place, values)
+        if ids is None:
+            hand.take()
+        else:
+            hand.release()
+        return progress.weighted_mean(place, losses)
+
+    def plan(self, epoch: int) -> Plan:
+        """Return the plan of the current epoch, or close it and return the next one's.
+
+        Raises:
+            EpochError: `epoch` is neither.
+        """
+        clock = self._running()
+        if epoch == clock.epoch + 1:
+            if not clock.current.micro_batches:
+                warnings.warn(
+                    f"Epoch {clock.epoch} is closed without one score; expected: pruner.observe or "
+                    "pruner.reduce for each of its batches.",
+                    ThresherWarning,
+                    stacklevel=2,
+                )
+            clock.admit(clock.coming())
+        elif epoch != clock.epoch:
+            raise EpochError(
+                f"plan({epoch})",
+                f"{clock.epoch}, in progress, or {clock.epoch + 1}, the next",
+                "Earlier plans are gone, and later ones depend on scores to come",
+            )
+        return clock.current.plan
+
+    def observe(
+        self,
+        ids: Tensor | np.ndarray | Sequence[int],
+        scores: Tensor | Mapping[str, Tensor],
+    ) -> None:
+        """Score one micro-batch of the current plan, for loops that weight their losses themselves.
+
+        Args:
+            ids: planned samples, shape (m,); of a repeated id the last score wins.
+            scores: shape (m,), or several by name.
+
+        Raises:
+            UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
+        """
+        first = scores if isinstance(scores, Tensor) else next(iter(scores.values()))
+        require_vector(first)
+        values = named_scores(self.method, first, scores)
+        clock, hand = self._running(), cast("Hand", self._hand)
+        progress, place = hand.place_of(as_ids(ids))
+        require_length(first, place)
+        clock.admit(progress)
+        progress.record(place, values)
+        hand.release()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch to train next: the one in progress, or the coming one if it is done."""
+        if self._clock is None:
+            return 0
+        current = self._clock.current
+        stop = len(current.plan) if self._loader is None else self._loader.stop(current)
+        return self._clock.epoch + (current.seen >= stop)
+
+    @property
+    def position(self) -> int:
+        """Samples of the epoch in progress that were scored: what a loop of its own skips on resume."""
+        return 0 if self._clock is None else self._clock.current.seen
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs, or the optimizer steps, of the run are spent."""
+        if self.settings.steps is not None:
+            return self._clock is not None and self._clock.steps_done >= self.settings.steps
+        return self.settings.epochs is not None and self.epoch >= self.settings.epochs
+
+    def report(self) -> Report:
+        """Return what was trained and saved so far; closes nothing."""
+        clock = self._clock
+        return Report(
+            method=repr(self.method),
+            num_samples=0 if clock is None else clock.budget.num_samples,
+            epochs=self.settings.epochs,
+            asked=self.method.prune_ratio,
+            rows=[] if clock is None else clock.all_rows(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
+        clock = self._running()
+        return {
+            "format": _FORMAT,
+            "method": repr(self.method),
+            "settings": asdict(self.settings),
+            "num_samples": clock.budget.num_samples,
+            "visits": clock.budget.visits,
+            "shuffled": clock.planner.shuffled,
+            "clock": clock.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state; afterwards loops start at `pruner.epoch`.
+
+        Raises:
+            CheckpointError: it is of another method, run or format.
+            DatasetChangedError: it is of a data set of another length.
+        """
+        if state.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"The state has format {state.get('format')!r}", f"format {_FORMAT}"
+            )
+        self.settings.require_same(state["settings"], self.method, state["method"])
+        clock = self._clock
+        if clock is None:
+            clock = self._start(
+                state["num_samples"], shuffled=state["shuffled"], visits=state["visits"]
+            )
+        clock.require_same(num_samples=state["num_samples"], shuffled=state["shuffled"])
+        clock.load_state_dict(state["clock"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to `path` atomically: an older file survives whatever goes wrong."""
+        save_atomically(self.state_dict(), path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Continue from a file that `save` wrote, read with `weights_only=True`."""
+        self.load_state_dict(load_safely(path))

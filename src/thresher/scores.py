@@ -1,0 +1,278 @@
+"""From a batch's losses or logits to one score a sample.
+
+Scores stay on the device they came from, and nothing here makes the host wait for a GPU.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["logit_grad_norm", "logit_grad_norm_autograd", "per_sample"]
+
+# Logits are read in blocks of this many elements, so that the one temporary of their kind stays in
+# a CPU's cache, and is 64 MB on a GPU, however large batch, sequence and vocabulary are.
+_BLOCK_ELEMENTS = {"cpu": 2**18}
+_BLOCK_ELEMENTS_ELSEWHERE = 2**24
+
+
+def per_sample(loss: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the mean loss of each sample over its own (unmasked) elements; differentiable.
+
+    Args:
+        loss: unreduced loss, shape `(num_samples, ...)`, one dimension or more.
+        mask: nonzero where an element counts. The loss's shape or its leading dimensions (`(B, T)`
+            for a loss of `(B, T, D)`); a dimension of size 1 is repeated.
+
+    Returns:
+        Shape `(num_samples,)`, the loss's dtype. A sample with nothing unmasked gives 0. Masked
+        elements get gradient 0 whatever they hold, NaN and infinity included.
+
+    Raises:
+        ValueError: the loss is a scalar, or the mask's shape does not fit it.
+
+    Example:
+        >>> loss = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
+        >>> per_sample(loss, torch.tensor([[1, 1], [1, 0]])).tolist()
+        [2.0, 5.0]
+    """
+    if loss.ndim == 0:
+        raise ValueError(
+            "per_sample needs an unreduced loss, shape (num_samples, ...); got a scalar. "
+            'Build the criterion with reduction="none".'
+        )
+    keep = None if mask is None else _expanded(mask, loss)
+    if keep is not None:
+        # where, not a product: 0·inf is NaN.
+        loss = torch.where(keep, loss, 0.0)
+    if loss.ndim == 1:
+        return loss
+    own = tuple(range(1, loss.ndim))
+    # A sum in half precision overflows where its mean would not.
+    total = loss.sum(own, dtype=_at_least_float32(loss))
+    if keep is None:
+        return (total / max(loss.shape[1:].numel(), 1)).to(loss.dtype)
+    return (total / keep.sum(own).clamp_(min=1)).to(loss.dtype)
+
+
+@torch.no_grad()
+def logit_grad_norm(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
+    """Return ‖∂ℓ_i/∂z_i‖₂ of cross entropy in closed form: no graph and no backward pass.
+
+    ℓ is what `torch.nn.functional.cross_entropy(..., reduction="none")` computes from the same
+    arguments; for sequences ℓ_i is its mean over the tokens of sample i that are not ignored, so
+    the norm is √(Σ_t ‖∂ℓ_t/∂z_t‖²) / (number of tokens). With L = logsumexp over the classes other
+    than the target y, and L₂ = logsumexp of twice their logits, a token's plain norm is
+
+        ‖softmax(z) − y‖ = w_y · sigmoid(L − z_y) · √(1 + exp(L₂ − 2L)),
+
+    which has no difference of nearly equal numbers: it is as accurate for a sample that the model
+    is sure of as for any other. Smoothed and probability targets q use W·softmax(z) − q, W = Σq,
+    where the largest target's entry is minus the sum of the others.
+
+    Args:
+        logits: `(B, C)` or `(B, T, V)`, classes last.
+        targets: class ids, `(B,)` or `(B, T)`; or class probabilities, the logits' shape.
+        weight: of each class, `(C,)`, as in `cross_entropy`.
+        label_smoothing: in [0, 1], as in `cross_entropy`.
+        ignore_index: the class id whose tokens (or samples) do not count and score 0.
+
+    Returns:
+        float32, `(B,)`. Computed in float32, in float64 for float64 logits.
+
+    Raises:
+        ValueError: shapes do not fit (torch's `(B, C, d1, ...)` layout among them), the logits are
+            not floating point, or smoothing is out of range.
+
+    Cost: about that of the loss's forward pass; logits are read in blocks, so no temporary grows
+        with them.
+
+    Example:
+        >>> logit_grad_norm(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).tolist()
+        [0.7071067690849304]
+    """
+    _check_cross_entropy(logits, targets, weight, label_smoothing, ignore_index)
+    z = logits.unsqueeze(1) if logits.ndim == 2 else logits
+    y = targets.unsqueeze(1) if logits.ndim == 2 else targets
+    dtype = _at_least_float32(logits)
+    class_weight = None if weight is None else weight.to(dtype)
+    # At least one column, so that empty sequences score 0.
+    norms = torch.zeros((z.shape[0], max(z.shape[1], 1)), dtype=dtype, device=z.device)
+    count: Tensor | int = z.shape[1]
+    if targets.is_floating_point():
+        for block in _blocks(z):
+            norms[block] = _soft_norm(
+                z[block].to(dtype, copy=True), y[block].to(dtype), class_weight, label_smoothing
+            )
+    else:
+        valid = y != ignore_index
+        count = valid.sum(1).clamp_(min=1)
+        labels = y.long().masked_fill(~valid, 0)
+        for block in _blocks(z):
+            norm = _hard_norm(
+                z[block].to(dtype, copy=True), labels[block], class_weight, label_smoothing
+            )
+            norms[block] = norm.where(valid[block], 0.0)
+    # Scaled, because squares of small norms leave the range of float32.
+    largest = norms.amax(1).clamp_(min=torch.finfo(dtype).tiny)
+    total = torch.linalg.vector_norm(norms / largest.unsqueeze(1), dim=1) * largest
+    return (total / count).float()
+
+
+def logit_grad_norm_autograd(losses: Tensor, logits: Tensor) -> Tensor:
+    """Return ‖∂ℓ_i/∂z_i‖₂ of any loss by one backward pass from the losses to the logits.
+
+    Right where ℓ_i depends on no other sample's logits. The graph is kept for the caller's own
+    backward, and no `.grad` is touched.
+
+    Args:
+        losses: one loss a sample, `(B,)`, part of a graph.
+        logits: `(B, ...)`, a tensor that the losses were computed from (not a detached copy).
+
+    Returns:
+        `(B,)`, detached; float32 for half-precision logits, else the logits' dtype.
+
+    Raises:
+        ValueError: the losses are not one a sample, or do not depend on these logits.
+
+    Cost: the backward pass of the loss function alone, and one gradient the size of the logits.
+
+    Example:
+        >>> logits = torch.zeros(1, 2, requires_grad=True)
+        >>> losses = torch.nn.functional.cross_entropy(logits, torch.tensor([1]), reduction="none")
+        >>> logit_grad_norm_autograd(losses, logits).tolist()
+        [0.7071067690849304]
+    """
+    if losses.ndim != 1 or logits.ndim == 0 or logits.shape[0] != losses.shape[0]:
+        raise ValueError(
+            f"losses must have shape (B,) and logits (B, ...); got {tuple(losses.shape)} and "
+            f'{tuple(logits.shape)}. Build the criterion with reduction="none", and pass dense '
+            f"losses through per_sample first."
+        )
+    gradient = None
+    if losses.requires_grad and logits.requires_grad:
+        (gradient,) = torch.autograd.grad(
+            losses.sum(), logits, retain_graph=True, allow_unused=True
+        )
+    if gradient is None:
+        raise ValueError(
+            "the losses do not depend on these logits in the autograd graph. Call this with grad "
+            "enabled, before backward, and pass the very tensor the losses were computed from."
+        )
+    gradient = gradient.detach().to(_at_least_float32(gradient))
+    if gradient.ndim == 1:
+        return gradient.abs()
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+
+
+def _hard_norm(z: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Return the norms of a block, `(b, t)`, for class ids; overwrites the logits z."""
+    index = labels.unsqueeze(-1)
+    if smoothing > 0.0:
+        floor = z.new_full((z.shape[-1],), smoothing / z.shape[-1])
+        if weight is not None:
+            floor *= weight
+        own_weight = 1.0 if weight is None else weight[labels]
+        total = z.new_ones(labels.shape) * own_weight * (1.0 - smoothing) + floor.sum()
+        return _residual_norm(z, floor, total, index)
+    own = z.gather(-1, index).squeeze(-1)
+    z.scatter_(-1, index, -torch.inf)
+    # The clamp is for rows whose other classes are all -inf (masked, or C = 1).
+    top = z.amax(-1).clamp_(min=torch.finfo(z.dtype).min)
+    z.sub_(top.unsqueeze(-1)).exp_()
+    total = z.sum(-1)
+    off_target = torch.sigmoid(top + total.log() - own)
+    spread = torch.linalg.vector_norm(z, dim=-1) / total.clamp_(min=1.0)
+    norm = off_target * torch.hypot(spread, torch.ones_like(spread))
+    return norm if weight is None else norm * weight[labels].abs()
+
+
+def _soft_norm(z: Tensor, q: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Return the norms of a block, `(b, t)`, for class probabilities; overwrites the logits z."""
+    if smoothing > 0.0:
+        q = q * (1.0 - smoothing) + smoothing / z.shape[-1]
+    if weight is not None:
+        q = q * weight
+    return _residual_norm(z, q, q.sum(-1), q.argmax(-1, keepdim=True))
+
+
+def _residual_norm(z: Tensor, q: Tensor, total: Tensor, pivot: Tensor) -> Tensor:
+    """Return ‖total·softmax(z) − q̃‖, where q̃ is q away from the pivot and sums to total."""
+    z.sub_(z.amax(-1, keepdim=True)).exp_()
+    z.mul_((total / z.sum(-1)).unsqueeze(-1)).sub_(q)
+    # The residual sums to zero, so its largest entry, a difference near 1 − 1, is not needed.
+    z.scatter_(-1, pivot, 0.0)
+    return torch.hypot(torch.linalg.vector_norm(z, dim=-1), z.sum(-1))
+
+
+def _blocks(z: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of samples and tokens that cover z, `(B, T, V)`, in blocks of bounded size."""
+    num_samples, length, num_classes = z.shape
+    limit = _BLOCK_ELEMENTS.get(z.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
+    num_tokens = max(1, limit // num_classes)
+    if length <= num_tokens:
+        step = num_tokens // max(length, 1)
+        for start in range(0, num_samples if length else 0, step):
+            yield slice(start, start + step), slice(None)
+        return
+    for sample in range(num_samples):
+        for start in range(0, length, num_tokens):
+            yield slice(sample, sample + 1), slice(start, start + num_tokens)
+
+
+def _check_cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None,
+    label_smoothing: float,
+    ignore_index: int,
+) -> None:
+    shape = tuple(logits.shape)
+    soft = targets.is_floating_point()
+    expected = shape if soft else shape[:-1]
+    if logits.ndim not in (2, 3) or tuple(targets.shape) != expected or shape[-1] == 0:
+        raise ValueError(
+            f"logits must have shape (B, C) with targets (B,), or (B, T, V) with targets (B, T), "
+            f"classes last (class probabilities: the logits' shape); got logits {shape} and "
+            f"targets {tuple(targets.shape)}. For torch's (B, C, d1, ...) layout pass "
+            f"logits.flatten(2).transpose(1, 2) and targets.flatten(1)."
+        )
+    if not logits.is_floating_point():
+        raise ValueError(f"logits must be floating point; got {logits.dtype}. Pass raw scores.")
+    if weight is not None and tuple(weight.shape) != shape[-1:]:
+        raise ValueError(
+            f"weight must have shape ({shape[-1]},), one number a class; "
+            f"got {tuple(weight.shape)}. Weights of samples belong to the loss."
+        )
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(
+            f"label_smoothing must be in [0, 1]; got {label_smoothing}. Use the criterion's value."
+        )
+    if soft and ignore_index >= 0:
+        raise ValueError(
+            f"ignore_index={ignore_index} has no meaning for class probabilities. "
+            f"Leave it out, or pass class ids."
+        )
+
+
+def _expanded(mask: Tensor, loss: Tensor) -> Tensor:
+    """Return the mask as bool in the loss's shape, its dimensions matched from the first on."""
+    fits = all(m in (1, n) for m, n in zip(mask.shape, loss.shape, strict=False))
+    if not (fits and 0 < mask.ndim <= loss.ndim):
+        raise ValueError(
+            f"mask must have the loss's shape {tuple(loss.shape)} or its leading dimensions; got "
+            f"{tuple(mask.shape)}. Add dimensions of size 1 where it repeats."
+        )
+    missing = (1,) * (loss.ndim - mask.ndim)
+    return (mask != 0).reshape(tuple(mask.shape) + missing).expand(loss.shape)
+
+
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.itemsize < 4 else tensor.dtype

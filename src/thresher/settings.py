@@ -1,0 +1,83 @@
+"""The settings of a run, apart from its method: checked once, compared with a checkpoint's."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from thresher.errors import CheckpointError, SettingError, ThresherWarning
+from thresher.methods._method import Method
+
+# With two epochs, scores of the first could steer only the second.
+_FEWEST_EPOCHS = 3
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `Pruner` was told of the run; see there."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    step_exponent: float | None = None
+    accumulation_steps: int = 1
+
+    def check(self, method: Method) -> None:
+        """Refuse settings that no run can use, and warn of those that save nothing."""
+        for name in ("epochs", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingError(f"Pruner({name}={value})", "1 or more")
+        if self.epochs is not None and self.steps is not None:
+            raise SettingError(
+                f"Pruner(epochs={self.epochs}, steps={self.steps})", "one of the two"
+            )
+        if self.accumulation_steps < 1:
+            raise SettingError(
+                f"Pruner(accumulation_steps={self.accumulation_steps})",
+                "micro-batches per optimizer step, 1 or more",
+            )
+        if self.step_exponent is not None and not math.isfinite(self.step_exponent):
+            raise SettingError(f"Pruner(step_exponent={self.step_exponent})", "a finite number")
+        if self.epochs is None and self.steps is None:
+            self._need_no_length(method)
+        elif self.epochs is not None:
+            self._warn_if_idle(method, self.epochs)
+
+    def _need_no_length(self, method: Method) -> None:
+        if method.delta < 1 or method.prune_ratio is not None:
+            raise SettingError(
+                f"Pruner({method!r}) without epochs",
+                "the length of the run, which its prune_ratio and delta refer to",
+                "Write Pruner(..., epochs=...), or steps=... for a budget of optimizer steps",
+            )
+
+    def _warn_if_idle(self, method: Method, epochs: int) -> None:
+        if method.needs and epochs < _FEWEST_EPOCHS:
+            warnings.warn(
+                f"{type(method).__name__} learns from earlier epochs, and a run of {epochs} leaves "
+                f"nothing to prune from; expected: {_FEWEST_EPOCHS} epochs or more.",
+                ThresherWarning,
+                stacklevel=4,
+            )
+
+    def require_same(self, saved: dict[str, Any], method: Method, saved_method: str) -> None:
+        """Refuse a checkpoint of another method or of a run with other settings."""
+        if saved_method != repr(method):
+            raise CheckpointError(
+                f"The checkpoint is of {saved_method}",
+                f"{method!r}, this pruner's method",
+                "Build the pruner with the method of the checkpoint to continue that run",
+            )
+        ours = asdict(self)
+        differing = [name for name in ours if saved.get(name) != ours[name]]
+        if differing:
+            raise CheckpointError(
+                "The checkpoint's run has "
+                + ", ".join(f"{name}={saved.get(name)!r}" for name in differing),
+                ", ".join(f"{name}={ours[name]!r}" for name in differing) + ", as this pruner has",
+                "Its plans cannot be continued exactly; build the pruner as it was when saved",
+            )

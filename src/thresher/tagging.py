@@ -1,0 +1,104 @@
+"""Ids ride beside the batch: the data set and collate wrappers that put them there.
+
+Both run in the loader's workers, so both pickle; the pair (ids, batch) they make survives pinning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from thresher.progress import Progress
+
+
+@final
+class TaggedDataset(Dataset[Any]):
+    """The user's data set, whose items come with their ids.
+
+    Attributes are read from and written to the user's data set, because a `worker_init_fn` reaches it
+    through `get_worker_info().dataset`.
+    """
+
+    _dataset: Any
+
+    def __init__(self, dataset: Any) -> None:
+        object.__setattr__(self, "_dataset", dataset)
+
+    def __getitems__(self, ids: list[int]) -> tuple[np.ndarray, Any]:
+        dataset = self._dataset
+        # The same test as torch's own fetcher makes.
+        many = getattr(dataset, "__getitems__", None)
+        samples = many(ids) if many else [dataset[id_] for id_ in ids]
+        return np.asarray(ids, dtype=np.int64), samples
+
+    def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
+        # Reached only with batch_size=None, where the index may be a whole batch of ids.
+        return np.atleast_1d(np.asarray(index, dtype=np.int64)), self._dataset[index]
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        # While unpickling there is no data set yet; asking for it again would recurse.
+        if name == "_dataset":
+            raise AttributeError(name)
+        return getattr(self._dataset, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._dataset, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._dataset, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TaggedDataset, (self._dataset,)
+
+
+@final
+class TaggedCollate:
+    """The user's collate function, beside which the ids pass untouched."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, tagged: tuple[np.ndarray, Any]) -> tuple[np.ndarray, Any]:
+        # Numpy, not a tensor: a tensor would cost a shared-memory handle for each batch of a worker.
+        ids, samples = tagged
+        return ids, self._collate(samples)
+
+
+@final
+class PlannedBatches:
+    """What the inner loader draws its indices from: the batches of the plan that is set.
+
+    `iter` binds at once, not at the first batch, so a pass keeps its plan whatever is set later.
+
+    Args:
+        batch_size: samples a batch; None yields single ids, for a loader without batching.
+    """
+
+    def __init__(self, batch_size: int | None) -> None:
+        self._batch_size = batch_size
+        self._left: Callable[[], Iterator[Any]] = lambda: iter(())
+        self._count = 0
+
+    def set(self, progress: Progress, stop: int) -> None:
+        """Let the next `iter` pass over what is left of `progress` up to position `stop`."""
+        size = self._batch_size
+        left = stop - progress.seen if progress.seen else stop
+        self._count = -(-max(left, 0) // (size or 1))
+
+        def left_batches() -> Iterator[Any]:
+            batches = progress.batches(size or 1, stop)
+            return batches if size else (ids[0] for ids in batches)
+
+        self._left = left_batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._left()
+
+    def __len__(self) -> int:
+        return self._count
