@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -19,21 +20,20 @@ from thresher.methods._method import Method
 from thresher.progress import Place
 
 
-def require_vector(losses: Tensor) -> None:
-    """Refuse anything but one number a sample."""
-    if not isinstance(losses, Tensor) or losses.dim() == 0:
-        came = "a scalar" if isinstance(losses, Tensor) else f"a {type(losses).__name__}"
+def refuse_shape(losses: object) -> NoReturn:
+    """Say what to do about losses that are not one number a sample."""
+    if isinstance(losses, Tensor) and losses.dim() > 1:
         raise ScalarLossError(
-            f"reduce() got {came}",
-            "one loss a sample, a tensor of shape (batch,)",
-            "Build the criterion with reduction='none'",
-        )
-    if losses.dim() > 1:
-        raise ScalarLossError(
-            f"reduce() got losses of shape {tuple(losses.shape)}",
+            f"The losses have shape {tuple(losses.shape)}",
             f"one loss a sample, shape ({losses.shape[0]},)",
             "Average within each sample first: thresher.scores.per_sample(losses, mask)",
         )
+    came = "a scalar" if isinstance(losses, Tensor) else f"of type {type(losses).__name__}"
+    raise ScalarLossError(
+        f"The loss is {came}",
+        "one loss a sample, a tensor of shape (batch,)",
+        "Build the criterion with reduction='none'",
+    )
 
 
 def require_length(losses: Tensor, place: Place) -> None:
@@ -41,7 +41,7 @@ def require_length(losses: Tensor, place: Place) -> None:
     size = place.stop - place.start if isinstance(place, slice) else len(place)
     if losses.numel() != size:
         raise BatchMismatchError(
-            f"{losses.numel()} losses for a batch of {size} samples",
+            f"{losses.numel()} losses came for a batch of {size} samples",
             "one loss a sample",
             "A collate function or model that drops or multiplies samples hides whose loss it is: "
             "give the ids of those that remain, pruner.reduce(losses, ids=ids)",
@@ -57,14 +57,12 @@ def named_scores(
         MissingScoreError, BatchMismatchError: one is missing, or not one number a sample.
     """
     needs = method.needs
-    if scores is None:
-        if not needs or needs == ("loss",):
-            return {"loss": losses}
-        scores = {"loss": losses}
+    if isinstance(scores, Tensor) and len(needs) == 1 and scores.shape == losses.shape:
+        return {needs[0]: scores}
     if isinstance(scores, Tensor):
-        named = dict.fromkeys(needs[:1], scores)
+        named: Mapping[str, Tensor] = dict.fromkeys(needs[:1], scores)
     else:
-        named = scores
+        named = {"loss": losses} if scores is None else scores
     missing = [name for name in needs if name not in named]
     if missing:
         call = ", ".join(f"'{name}': ..." for name in needs)
@@ -87,14 +85,16 @@ def named_scores(
 
 def as_ids(ids: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
     """Return ids as int64 on the host, shape (m,). Ids on an accelerator cost a synchronisation."""
-    array = ids.detach().cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.dtype == np.int64 and array.ndim == 1:
+        return array
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise SettingError(
             f"ids of shape {array.shape} and dtype {array.dtype}",
             "whole numbers, shape (batch,)",
             "Ids are the samples' positions in the data set",
         )
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64)
 
 
 def check_first_losses(losses: Tensor) -> None:

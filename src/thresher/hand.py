@@ -44,6 +44,7 @@ class Hand:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._holders: list[weakref.ref[Holder]] = []
+        self._taking: Holder | None = None
         self._in_step = False
         self._has_warned_of_skips = False
 
@@ -75,7 +76,7 @@ class Hand:
             ReducedTwiceError: the batch in hand was reduced already.
             ReadAheadError: several batches were fetched and none of them is certain to be meant.
         """
-        holder = self.latest()
+        holder = self._taking = self.latest()
         if holder is None:
             raise NotIteratedError(
                 "reduce() was called with no batch in hand",
@@ -101,7 +102,8 @@ class Hand:
                 "one reduce after each fetch",
                 "Whether the loop reads ahead or skipped a batch cannot be told. " + _PASS_IDS,
             )
-        self._refuse_two_batches(holder)
+        if len(self._holders) > 1:
+            self._refuse_two_batches(holder)
         return holder.progress, place
 
     def _refuse_two_batches(self, holder: Holder) -> None:
@@ -117,23 +119,28 @@ class Hand:
             )
 
     def take(self) -> None:
-        """Note that the batch in hand is trained; count the batches its iterator skipped."""
-        holder = self.latest()
+        """Note that the batch that `check` returned is trained; count the ones skipped before it."""
+        holder = self._taking
         assert holder is not None
         skipped = holder.fetched - 1
-        holder.place, holder.fetched = None, 0
+        # Not kept: the hand must not be what keeps a peek's iterator alive.
+        holder.place, holder.fetched, self._taking = None, 0, None
         self._in_step = True
         if skipped:
-            holder.progress.skipped += skipped
-            if not self._has_warned_of_skips:
-                self._has_warned_of_skips = True
-                warnings.warn(
-                    f"{skipped} batch of epoch {holder.progress.plan.epoch} was fetched but never "
-                    "reduced: its samples count as untrained. Call pruner.reduce for every batch. "
-                    "The report counts skipped batches from here on.",
-                    ThresherWarning,
-                    stacklevel=4,
-                )
+            self._count_skipped(holder.progress, skipped)
+
+    def _count_skipped(self, progress: Progress, skipped: int) -> None:
+        progress.skipped += skipped
+        if self._has_warned_of_skips:
+            return
+        self._has_warned_of_skips = True
+        warnings.warn(
+            f"{skipped} batch of epoch {progress.plan.epoch} was fetched but never reduced: its samples "
+            "count as untrained; expected: pruner.reduce for every batch. The report counts skipped "
+            "batches from here on.",
+            ThresherWarning,
+            stacklevel=5,
+        )
 
     def release(self) -> None:
         """Note that the loop named its batch itself, so fetching and reducing need not alternate."""

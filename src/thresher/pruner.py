@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from thresher.accounting import Report
-from thresher.batch import as_ids, check_first_losses, named_scores, require_length, require_vector
+from thresher.batch import as_ids, check_first_losses, named_scores, refuse_shape, require_length
 from thresher.checkpoint import load_safely, save_atomically
 from thresher.clock import Clock
 from thresher.errors import CheckpointError, EpochError, NotIteratedError, SettingError
@@ -88,7 +88,7 @@ class Pruner:
         self.settings.check(method)
         self._protection = Protection.of(always_keep, min_per_class, labels)
         self._log = log
-        self._needs = method.needs
+        self._takes_loss = method.needs in ((), ("loss",))
         self._has_seen_losses = False
         self._clock: Clock | None = None
         self._hand: Hand | None = None
@@ -210,9 +210,13 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        require_vector(losses)
-        values = named_scores(self.method, losses, scores)
+        if not isinstance(losses, Tensor) or losses.dim() != 1:
+            refuse_shape(losses)
         clock, hand = self._running(), cast("Hand", self._hand)
+        if scores is None and self._takes_loss:
+            values = {"loss": losses}
+        else:
+            values = named_scores(self.method, losses, scores)
         if ids is None:
             progress, place = hand.check()
         else:
@@ -268,7 +272,8 @@ class Pruner:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
         first = scores if isinstance(scores, Tensor) else next(iter(scores.values()))
-        require_vector(first)
+        if first.dim() != 1:
+            refuse_shape(first)
         values = named_scores(self.method, first, scores)
         clock, hand = self._running(), cast("Hand", self._hand)
         progress, place = hand.place_of(as_ids(ids))

@@ -69,9 +69,9 @@ def logit_grad_norm(
     ℓ is what `torch.nn.functional.cross_entropy(..., reduction="none")` computes from the same
     arguments; for sequences ℓ_i is its mean over the tokens of sample i that are not ignored, so
     the norm is √(Σ_t ‖∂ℓ_t/∂z_t‖²) / (number of tokens). With L = logsumexp over the classes other
-    than the target y, and L₂ = logsumexp of twice their logits, a token's plain norm is
+    than the target y, and L₂ = logsumexp of twice their logits, a token's norm is
 
-        ‖softmax(z) − y‖ = w_y · sigmoid(L − z_y) · √(1 + exp(L₂ − 2L)),
+        w_y ‖softmax(z) − onehot(y)‖ = w_y √(exp(2L) + exp(L₂)) / (exp(L) + exp(z_y)),
 
     which has no difference of nearly equal numbers: it is as accurate for a sample that the model
     is sure of as for any other. Smoothed and probability targets q use W·softmax(z) − q, W = Σq,
@@ -99,13 +99,15 @@ def logit_grad_norm(
         [0.7071067690849304]
     """
     _check_cross_entropy(logits, targets, weight, label_smoothing, ignore_index)
-    z = logits.unsqueeze(1) if logits.ndim == 2 else logits
-    y = targets.unsqueeze(1) if logits.ndim == 2 else targets
+    if logits.ndim == 2:
+        z, y = logits.unsqueeze(1), targets.unsqueeze(1)
+    else:
+        z, y = logits, targets
     dtype = _at_least_float32(logits)
     class_weight = None if weight is None else weight.to(dtype)
     # At least one column, so that empty sequences score 0.
     norms = torch.zeros((z.shape[0], max(z.shape[1], 1)), dtype=dtype, device=z.device)
-    count: Tensor | int = z.shape[1]
+    valid = None
     if targets.is_floating_point():
         for block in _blocks(z):
             norms[block] = _soft_norm(
@@ -113,17 +115,19 @@ def logit_grad_norm(
             )
     else:
         valid = y != ignore_index
-        count = valid.sum(1).clamp_(min=1)
         labels = y.long().masked_fill(~valid, 0)
         for block in _blocks(z):
             norm = _hard_norm(
                 z[block].to(dtype, copy=True), labels[block], class_weight, label_smoothing
             )
             norms[block] = norm.where(valid[block], 0.0)
+    if logits.ndim == 2:
+        return norms.squeeze(1).float()
     # Scaled, because squares of small norms leave the range of float32.
     largest = norms.amax(1).clamp_(min=torch.finfo(dtype).tiny)
     total = torch.linalg.vector_norm(norms / largest.unsqueeze(1), dim=1) * largest
-    return (total / count).float()
+    num_tokens = max(z.shape[1], 1) if valid is None else valid.sum(1).clamp_(min=1)
+    return (total / num_tokens).float()
 
 
 def logit_grad_norm_autograd(losses: Tensor, logits: Tensor) -> Tensor:
@@ -182,15 +186,14 @@ def _hard_norm(z: Tensor, labels: Tensor, weight: Tensor | None, smoothing: floa
         own_weight = 1.0 if weight is None else weight[labels]
         total = z.new_ones(labels.shape) * own_weight * (1.0 - smoothing) + floor.sum()
         return _residual_norm(z, floor, total, index)
-    own = z.gather(-1, index).squeeze(-1)
+    own = z.gather(-1, index)
     z.scatter_(-1, index, -torch.inf)
     # The clamp is for rows whose other classes are all -inf (masked, or C = 1).
-    top = z.amax(-1).clamp_(min=torch.finfo(z.dtype).min)
-    z.sub_(top.unsqueeze(-1)).exp_()
-    total = z.sum(-1)
-    off_target = torch.sigmoid(top + total.log() - own)
-    spread = torch.linalg.vector_norm(z, dim=-1) / total.clamp_(min=1.0)
-    norm = off_target * torch.hypot(spread, torch.ones_like(spread))
+    top = z.amax(-1, keepdim=True).clamp_(min=torch.finfo(z.dtype).min)
+    z.sub_(top).exp_()
+    others = z.sum(-1)
+    own = own.sub_(top).exp_().squeeze(-1)
+    norm = torch.hypot(others, torch.linalg.vector_norm(z, dim=-1)) / (others + own)
     return norm if weight is None else norm * weight[labels].abs()
 
 

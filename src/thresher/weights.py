@@ -164,7 +164,7 @@ def to_step_exponent(weights: Tensor, num_samples: int, exponent: float) -> Tens
         )
     _check_range(weights, "weights", math.inf, "Leave samples out of the plan instead.")
     values = weights.detach().double()
-    # A tensor's power overflows to inf, which is refused below; a float's would raise another error.
+    # A tensor's power overflows to inf, which is refused below; a float's raises OverflowError.
     mean = values.new_tensor(num_samples / num_planned).pow(exponent)
     return _float32(values * (mean / float(np.mean(values.cpu().numpy()))))
 

@@ -19,6 +19,7 @@ from thresher.bench.catalogue import build_method
 from thresher.bench.images import Images, TrainingSet, channel_values, normalised, whole_batch
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import Task
+from thresher.errors import SettingError
 from thresher.methods import Full
 from thresher.pruner import Pruner
 
@@ -225,6 +226,19 @@ def warm_up(task: Task, images: Images, batch_size: int, device: str) -> None:
     for _ in range(3):
         pixels, labels = data.__getitems__(list(range(min(batch_size, len(data)))))
         F.cross_entropy(model(pixels.to(device)), labels.to(device)).backward()
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that torch cannot put a tensor on.
+
+    Raises:
+        SettingError: it cannot.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"--device {device} cannot be used here ({reason})") from error
 
 
 def load(task: Task, folder: str | None) -> Images:

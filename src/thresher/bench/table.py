@@ -23,14 +23,14 @@ class Heading:
         title: the task.
         num_seeds: how many were asked for.
         margin: δ, in points.
-        note: of the task.
+        notes: further paragraphs.
         command: that makes the table again.
     """
 
     title: str
     num_seeds: int
     margin: float
-    note: str
+    notes: Sequence[str]
     command: str
 
 
@@ -40,7 +40,7 @@ def terminal(lines: Sequence[Line], heading: Heading) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=_title(heading), box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table = Table(title=heading.title, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
     names, rows = cells(lines)
     for index, name in enumerate(names):
         table.add_column(name, justify="left" if index < 2 else "right", no_wrap=index != 0)
@@ -59,7 +59,7 @@ def markdown(lines: Sequence[Line], heading: Heading) -> str:
     names, rows = cells(lines)
     aligned = ["---" if index < 2 else "---:" for index in range(len(names))]
     table = [f"| {' | '.join(cell)} |" for cell in (names, aligned, *rows)]
-    parts = [f"# {_title(heading)}", f"    {heading.command}", "\n".join(table)]
+    parts = [f"# {heading.title}", f"    {heading.command}", "\n".join(table)]
     return "\n\n".join([*parts, *legend(lines, heading)]) + "\n"
 
 
@@ -103,9 +103,7 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
     if any(line.num_seeds != heading.num_seeds for line in lines):
         rows = [f"{line.row} {line.num_seeds}" for line in lines if line.num_seeds != heading.num_seeds]
         texts.append(f"Incomplete, finished seeds: {', '.join(rows)}.")
-    if heading.note:
-        texts.append(heading.note)
-    return texts
+    return [*texts, *heading.notes]
 
 
 def _judgement(lines: Sequence[Line]) -> str:
@@ -145,10 +143,6 @@ def signed(value: float, digits: int = 2) -> str:
     """
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def _title(heading: Heading) -> str:
-    return heading.title
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

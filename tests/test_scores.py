@@ -1,0 +1,390 @@
+"""Laws of the scores: the closed form is what autograd gives, and masks never leak."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from thresher import scores
+
+MANY = settings(max_examples=150, deadline=None)
+
+
+def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def reference(logits: Tensor, targets: Tensor, **options: object) -> Tensor:
+    """The norm by autograd in float64, from torch's own cross entropy."""
+    z = logits.detach().double().requires_grad_()
+    if options.get("weight") is not None:
+        options["weight"] = options["weight"].double()  # pyright: ignore
+    soft = targets.is_floating_point()
+    y = targets.double() if soft else targets
+    if logits.ndim == 3:
+        z_torch = z.transpose(1, 2)
+        y = y.transpose(1, 2) if soft else y
+    else:
+        z_torch = z
+    losses = F.cross_entropy(z_torch, y, reduction="none", **options)  # pyright: ignore
+    if logits.ndim == 3:
+        mask = None if soft else targets != options.get("ignore_index", -100)
+        losses = scores.per_sample(losses, mask)
+    (gradient,) = torch.autograd.grad(losses.sum(), z)
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+
+
+def assert_close(ours: Tensor, theirs: Tensor, rtol: float = 2e-6, atol: float = 0.0) -> None:
+    assert ours.dtype == torch.float32
+    assert torch.allclose(ours.double(), theirs, rtol=rtol, atol=atol), (ours, theirs)
+
+
+# --- per_sample ------------------------------------------------------------------------------
+
+shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
+
+
+@MANY
+@given(shapes, st.integers(0, 1000))
+def test_per_sample_is_the_mean_over_a_samples_own_elements(
+    shape: tuple[int, ...], seed: int
+) -> None:
+    loss = random(shape, seed)
+    expected = torch.stack([sample.mean() for sample in loss])
+    assert torch.allclose(scores.per_sample(loss), expected, rtol=1e-12)
+
+
+@MANY
+@given(shapes, st.integers(0, 1000), st.sampled_from([torch.bool, torch.int64, torch.float32]))
+def test_per_sample_counts_unmasked_elements_only(
+    shape: tuple[int, ...], seed: int, dtype: torch.dtype
+) -> None:
+    loss = random(shape, seed).requires_grad_()
+    keep = random(shape, seed + 1) > 0.3
+    result = scores.per_sample(loss, keep.to(dtype))
+    expected = [x[k].mean().item() if k.any() else 0.0 for x, k in zip(loss, keep, strict=True)]
+    assert result.tolist() == pytest.approx(expected, rel=1e-12)
+    result.sum().backward()
+    own = keep.reshape(len(keep), -1).sum(1).clamp(min=1).double()
+    gradient = keep / own.reshape(-1, *[1] * (len(shape) - 1))
+    assert loss.grad is not None
+    assert torch.allclose(loss.grad, gradient.double())
+
+
+def test_masked_nan_and_infinity_reach_neither_the_score_nor_the_gradient() -> None:
+    loss = torch.tensor([[1.0, math.nan], [math.inf, 2.0], [math.nan, math.inf]])
+    loss.requires_grad_()
+    mask = torch.tensor([[True, False], [False, True], [False, False]])
+    result = scores.per_sample(loss, mask)
+    assert result.tolist() == [1.0, 2.0, 0.0]
+    result.sum().backward()
+    assert loss.grad is not None
+    assert torch.equal(loss.grad, mask.float())
+
+
+def test_an_unmasked_nan_is_passed_on() -> None:
+    assert scores.per_sample(torch.tensor([[1.0, math.nan]])).isnan().all()
+
+
+def test_masks_may_leave_out_or_repeat_dimensions() -> None:
+    loss = torch.arange(12.0).view(2, 3, 2)
+    tokens = torch.tensor([[1, 1, 0], [0, 0, 1]])
+    assert scores.per_sample(loss, tokens).tolist() == [1.5, 10.5]
+    assert scores.per_sample(loss, tokens.unsqueeze(2)).tolist() == [1.5, 10.5]
+    assert scores.per_sample(loss, torch.tensor([[[1, 0]]])).tolist() == [2.0, 8.0]
+    assert scores.per_sample(torch.tensor([3.0, 4.0]), torch.tensor([0, 1])).tolist() == [0.0, 4.0]
+
+
+def test_per_sample_keeps_the_dtype_and_does_not_overflow_in_half_precision() -> None:
+    loss = torch.full((1, 4), 6e4, dtype=torch.float16)
+    assert scores.per_sample(loss).tolist() == [scores.per_sample(loss[:, :1]).item()]
+    assert scores.per_sample(loss).dtype == torch.float16
+    assert scores.per_sample(loss, torch.ones(1, 4)).dtype == torch.float16
+
+
+def test_per_sample_of_nothing() -> None:
+    assert scores.per_sample(torch.zeros(0, 3)).shape == (0,)
+    assert scores.per_sample(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0,)
+    assert scores.per_sample(torch.zeros(2, 0)).tolist() == [0.0, 0.0]
+
+
+def test_per_sample_refuses() -> None:
+    with pytest.raises(
+        ValueError, match=r'got a scalar. Build the criterion with reduction="none"'
+    ):
+        scores.per_sample(torch.tensor(1.0))
+    for shape in [(3,), (2, 2), (2, 3, 1), ()]:
+        with pytest.raises(ValueError, match=r"mask must have the loss's shape \(2, 3\)"):
+            scores.per_sample(torch.zeros(2, 3), torch.ones(shape))
+
+
+# --- the closed form -------------------------------------------------------------------------
+
+
+@MANY
+@given(
+    st.integers(1, 5),
+    st.one_of(st.none(), st.integers(1, 6)),
+    st.integers(2, 9),
+    st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    st.booleans(),
+    st.sampled_from([-100, 0, 1]),
+    st.sampled_from([0.1, 1.0, 10.0]),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.integers(0, 10_000),
+)
+def test_closed_form_is_the_gradient_of_torchs_cross_entropy(
+    num: int,
+    length: int | None,
+    num_classes: int,
+    smoothing: float,
+    weighted: bool,
+    ignore_index: int,
+    scale: float,
+    dtype: torch.dtype,
+    seed: int,
+) -> None:
+    lead = (num,) if length is None else (num, length)
+    logits = (random((*lead, num_classes), seed) * scale).to(dtype)
+    generator = torch.Generator().manual_seed(seed + 1)
+    targets = torch.randint(num_classes, lead, generator=generator)
+    if ignore_index == -100:
+        targets[torch.rand(lead, generator=generator) < 0.3] = ignore_index
+    weight = random((num_classes,), seed + 2).exp().to(dtype) if weighted else None
+    ours = scores.logit_grad_norm(
+        logits, targets, weight=weight, label_smoothing=smoothing, ignore_index=ignore_index
+    )
+    theirs = reference(
+        logits, targets, weight=weight, label_smoothing=smoothing, ignore_index=ignore_index
+    )
+    # A smoothed norm can vanish at the optimum: there only its absolute error is small.
+    assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * smoothing + 1e-30)
+
+
+@MANY
+@given(
+    st.integers(1, 4),
+    st.one_of(st.none(), st.integers(1, 4)),
+    st.integers(2, 7),
+    st.sampled_from([0.0, 0.2]),
+    st.booleans(),
+    st.integers(0, 10_000),
+)
+def test_closed_form_takes_class_probabilities(
+    num: int, length: int | None, num_classes: int, smoothing: float, weighted: bool, seed: int
+) -> None:
+    lead = (num,) if length is None else (num, length)
+    logits = random((*lead, num_classes), seed, torch.float32) * 3
+    targets = (random((*lead, num_classes), seed + 1, torch.float32) * 3).softmax(-1)
+    weight = random((num_classes,), seed + 2, torch.float32).exp() if weighted else None
+    ours = scores.logit_grad_norm(logits, targets, weight=weight, label_smoothing=smoothing)
+    theirs = reference(logits, targets, weight=weight, label_smoothing=smoothing)
+    assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gap", [0.0, 5.0, 20.0, 40.0, 80.0])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("soft", [False, True])
+def test_confident_samples_keep_their_relative_accuracy(
+    gap: float, scale: float, soft: bool
+) -> None:
+    others = random((64, 10), 0, torch.float32)
+    targets = torch.arange(64) % 10
+    logits = others.scatter(1, targets.unsqueeze(1), others.amax(1, keepdim=True) + gap) + scale
+    given_targets = F.one_hot(targets, 10).float() if soft else targets
+    ours = scores.logit_grad_norm(logits, given_targets)
+    theirs = reference_by_complement(logits, targets)
+    # exp of a difference of float32 logits of size |z| is only good to |z| ulps.
+    assert_close(ours, theirs, rtol=5e-6 if gap < 80 or not soft else 0.5)
+    assert bool((ours > 0).all())
+
+
+def reference_by_complement(logits: Tensor, targets: Tensor) -> Tensor:
+    """Float64 autograd loses 1 − p below 1e-16 itself; the sum of the others does not."""
+    p = logits.double().softmax(1).scatter(1, targets.unsqueeze(1), 0.0)
+    return torch.hypot(torch.linalg.vector_norm(p, dim=1), p.sum(1))
+
+
+def test_both_references_agree_where_autograd_is_accurate() -> None:
+    logits, targets = random((64, 10), 3) * 3, torch.arange(64) % 10
+    by_sum = reference_by_complement(logits, targets)
+    assert torch.allclose(reference(logits, targets), by_sum, rtol=1e-11)
+
+
+def test_confident_sequences_do_not_underflow() -> None:
+    logits = torch.zeros(2, 3, 4)
+    logits[..., 0] = 60.0
+    targets = torch.zeros(2, 3, dtype=torch.int64)
+    one = math.sqrt(9 + 3) * math.exp(-60)
+    assert_close(
+        scores.logit_grad_norm(logits, targets),
+        torch.full((2,), one * math.sqrt(3) / 3, dtype=torch.float64),
+        rtol=1e-5,
+    )
+
+
+def test_the_norm_is_at_most_the_square_root_of_two() -> None:
+    logits = torch.tensor([[1e4, 0.0], [0.0, 1e4], [0.0, 0.0]])
+    norms = scores.logit_grad_norm(logits, torch.tensor([1, 1, 1]))
+    assert norms.tolist() == pytest.approx([math.sqrt(2), 0.0, math.sqrt(0.5)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_half_precision_logits_are_read_exactly(dtype: torch.dtype, smoothing: float) -> None:
+    logits, targets = (random((6, 5, 8), 1) * 4).to(dtype), torch.arange(30).view(6, 5) % 8
+    ours = scores.logit_grad_norm(logits, targets, label_smoothing=smoothing)
+    assert_close(ours, reference(logits, targets, label_smoothing=smoothing), rtol=1e-5)
+
+
+def test_masked_classes_and_a_single_class() -> None:
+    logits = random((4, 5), 0, torch.float32)
+    logits[:, 3:] = -math.inf
+    targets = torch.tensor([0, 1, 2, 0])
+    assert_close(scores.logit_grad_norm(logits, targets), reference(logits, targets))
+    logits[:, 1:] = -math.inf
+    assert scores.logit_grad_norm(logits, torch.zeros(4, dtype=torch.int64)).tolist() == [0.0] * 4
+    single = random((4, 1), 0, torch.float32)
+    for smoothing in (0.0, 0.1):
+        norms = scores.logit_grad_norm(
+            single, torch.zeros(4, dtype=torch.int64), label_smoothing=smoothing
+        )
+        assert norms.tolist() == [0.0] * 4
+
+
+def test_broken_logits_score_nan_and_leave_the_others_alone() -> None:
+    logits, targets = random((3, 4), 0, torch.float32), torch.tensor([0, 1, 2])
+    whole = scores.logit_grad_norm(logits, targets)
+    logits[1, 2] = math.nan
+    broken = scores.logit_grad_norm(logits, targets)
+    assert broken.isnan().tolist() == [False, True, False]
+    assert torch.equal(broken[[0, 2]], whole[[0, 2]])
+
+
+def test_an_ignored_sample_scores_zero_even_when_its_logits_are_broken() -> None:
+    logits = torch.full((2, 3, 4), math.nan)
+    logits[1, 0] = 0.0
+    targets = torch.full((2, 3), -100)
+    targets[1, 0] = 2
+    norms = scores.logit_grad_norm(logits, targets)
+    assert norms.tolist() == pytest.approx([0.0, math.sqrt(0.75)])
+
+
+def test_empty_batches_and_sequences() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    assert scores.logit_grad_norm(torch.zeros(0, 3), none).shape == (0,)
+    assert scores.logit_grad_norm(torch.zeros(2, 0, 3), none.view(2, 0)[:2]).tolist() == [0.0] * 2
+    assert scores.logit_grad_norm(torch.zeros(2, 0, 3), torch.zeros(2, 0, 3)).tolist() == [0.0] * 2
+
+
+@pytest.mark.parametrize("block", [1, 7, 30, 64, 200, 10_000])
+@pytest.mark.parametrize("contiguous", [True, False])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_blocks_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, block: int, contiguous: bool, smoothing: float
+) -> None:
+    logits = random((5, 6, 7), 0, torch.float32)
+    logits = logits if contiguous else logits.transpose(0, 1)[:, 1:]
+    targets = torch.arange(logits[..., 0].numel()).view(logits.shape[:2]) % 7
+    targets[0, 0] = -100
+    whole = scores.logit_grad_norm(logits, targets, label_smoothing=smoothing)
+    probabilities = logits.flip(2).softmax(-1)
+    soft = scores.logit_grad_norm(logits, probabilities)
+    monkeypatch.setattr(scores, "_BLOCK_ELEMENTS", {"cpu": block})
+    blocked = scores.logit_grad_norm(logits, targets, label_smoothing=smoothing)
+    assert torch.allclose(blocked, whole, rtol=1e-6, atol=0)
+    assert torch.allclose(scores.logit_grad_norm(logits, probabilities), soft, rtol=1e-6, atol=0)
+
+
+def test_closed_form_builds_no_graph_and_changes_no_input() -> None:
+    logits = random((4, 5), 0, torch.float32).requires_grad_()
+    targets = torch.tensor([0, 1, -100, 3])
+    before = logits.detach().clone(), targets.clone()
+    for target in (targets, logits.detach().softmax(-1)):
+        norms = scores.logit_grad_norm(logits, target, label_smoothing=0.1, weight=torch.ones(5))
+        assert not norms.requires_grad
+    assert not scores.logit_grad_norm(logits, targets).requires_grad
+    assert torch.equal(logits.detach(), before[0])
+    assert torch.equal(targets, before[1])
+
+
+def test_closed_form_refuses() -> None:
+    logits, targets = torch.zeros(2, 3), torch.tensor([0, 1])
+    with pytest.raises(
+        ValueError, match=r"classes last.*got logits \(2, 3, 4\) and targets \(2, 4"
+    ):
+        scores.logit_grad_norm(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"pass logits.flatten\(2\).transpose\(1, 2\)"):
+        scores.logit_grad_norm(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="classes last"):
+        scores.logit_grad_norm(torch.zeros(3), torch.tensor(0))
+    with pytest.raises(ValueError, match="logits must be floating point; got torch.int64"):
+        scores.logit_grad_norm(logits.long(), targets)
+    with pytest.raises(ValueError, match=r"weight must have shape \(3,\)"):
+        scores.logit_grad_norm(logits, targets, weight=torch.ones(2))
+    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\]; got 1.5"):
+        scores.logit_grad_norm(logits, targets, label_smoothing=1.5)
+    with pytest.raises(ValueError, match="ignore_index=1 has no meaning"):
+        scores.logit_grad_norm(logits, logits.softmax(1), ignore_index=1)
+
+
+def test_the_cure_for_torchs_layout_is_right() -> None:
+    logits = random((2, 3, 4, 5), 0).requires_grad_()
+    targets = torch.arange(40).view(2, 4, 5) % 3
+    losses = F.cross_entropy(logits, targets, reduction="none").mean((1, 2))
+    norms = scores.logit_grad_norm(logits.flatten(2).transpose(1, 2), targets.flatten(1))
+    assert_close(norms, scores.logit_grad_norm_autograd(losses, logits))
+
+
+# --- by autograd -----------------------------------------------------------------------------
+
+
+def test_autograd_and_closed_form_agree_and_the_graph_survives() -> None:
+    logits = random((6, 5), 0).requires_grad_()
+    targets = torch.arange(6) % 5
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    norms = scores.logit_grad_norm_autograd(losses, logits)
+    assert not norms.requires_grad
+    assert logits.grad is None
+    assert_close(scores.logit_grad_norm(logits, targets), norms)
+    losses.mean().backward()
+    assert logits.grad is not None
+
+
+def test_autograd_takes_any_loss_and_any_shape() -> None:
+    inner = random((4, 3, 2), 0).requires_grad_()
+    logits = inner * 1.0  # not a leaf
+    losses = scores.per_sample((logits - 1) ** 2)
+    expected = (2 * (inner.detach() - 1) / 6).flatten(1).norm(dim=1)
+    assert torch.allclose(scores.logit_grad_norm_autograd(losses, logits), expected)
+
+    one_each = torch.tensor([0.0, 2.0], requires_grad=True)
+    losses = F.binary_cross_entropy_with_logits(one_each, torch.ones(2), reduction="none")
+    expected = (one_each.detach().sigmoid() - 1).abs()
+    assert torch.allclose(scores.logit_grad_norm_autograd(losses, one_each), expected)
+
+
+def test_autograd_of_half_precision_is_float32() -> None:
+    logits = random((3, 4), 0).to(torch.bfloat16).requires_grad_()
+    losses = logits.float().square().sum(1)
+    norms = scores.logit_grad_norm_autograd(losses, logits)
+    assert norms.dtype == torch.float32
+    assert torch.allclose(norms, 2 * logits.detach().float().norm(dim=1), rtol=1e-2)
+
+
+def test_autograd_refuses() -> None:
+    logits = torch.zeros(2, 3, requires_grad=True)
+    losses = logits.square().sum(1)
+    with pytest.raises(ValueError, match=r'losses must have shape \(B,\).*reduction="none"'):
+        scores.logit_grad_norm_autograd(losses.sum(), logits)
+    with pytest.raises(ValueError, match=r"got \(2,\) and \(3, 3\)"):
+        scores.logit_grad_norm_autograd(losses, torch.zeros(3, 3, requires_grad=True))
+    for stranger in (logits.detach(), logits.clone()):
+        with pytest.raises(ValueError, match="do not depend on these logits"):
+            scores.logit_grad_norm_autograd(losses, stranger)
+    with pytest.raises(ValueError, match="do not depend on these logits"):
+        scores.logit_grad_norm_autograd(losses.detach(), logits)
