@@ -1,4 +1,4 @@
-"""What every test shares: one thread each, seeded hypothesis in CI, and a guard on global randomness."""
+"""What every test shares: one thread, seeded hypothesis in CI, a guard on global randomness."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import random
 from collections.abc import Iterator
 
-# Before torch is imported, and inherited by the processes that tests start: with one pytest worker per core,
-# more threads only take turns.
+# Before torch is imported, and inherited by the processes that tests start: with one pytest worker
+# per core, more threads only take turns.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

@@ -1,4 +1,4 @@
-"""Laws of the draws: exact marginals, exact sizes, the optimal budget, and nothing global touched."""
+"""Laws of the draws: exact marginals and sizes, the optimal budget, nothing global touched."""
 
 import math
 import random
@@ -42,7 +42,7 @@ def float64(values: list[float]) -> Tensor:
 
 
 def solve_by_sorting(importance: list[float], budget: float) -> list[float]:
-    """methods.md §1.2 to the letter: sort, suffix sums, the first k that satisfies the condition."""
+    """methods.md §1.2 to the letter: sort, suffix sums, the first k that meets the condition."""
     n = len(importance)
     positive = sum(a > 0 for a in importance)
     if budget >= n:
@@ -108,8 +108,7 @@ def test_uniform_and_permutation_have_their_range_and_dtype() -> None:
     assert d.uniform(3, "a").dtype == torch.float32
     assert d.uniform(3, "a", torch.float64).dtype == torch.float64
     u = d.uniform(10_000, "a")
-    assert 0 <= float(u.min())
-    assert float(u.max()) < 1
+    assert bool(((u >= 0) & (u < 1)).all())
     order = d.permutation(1000, "a")
     assert order.dtype == torch.int64
     assert torch.equal(order.sort().values, torch.arange(1000))
@@ -140,15 +139,17 @@ def test_every_draw_gives_the_same_bits_for_any_number_of_threads(
         assert torch.equal(a, b)
 
 
+def numpy_state() -> str:
+    with np.printoptions(threshold=10_000):
+        return repr(np.random.get_state())  # noqa: NPY002 - the global state that must not move
+
+
 def test_no_draw_touches_a_global_generator_or_its_inputs() -> None:
-    legacy = np.random.get_state()  # noqa: NPY002 - the state that must not move
-    before = torch.get_rng_state(), random.getstate()
+    before = torch.get_rng_state(), random.getstate(), numpy_state()
     first = run_every_draw(1000)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-    after = np.random.get_state()  # noqa: NPY002
-    assert np.array_equal(legacy[1], after[1])
-    assert legacy[2] == after[2]
+    assert numpy_state() == before[2]
 
     p, order, scores = first[2].clone(), first[1].clone(), normal(1000)
     draws.systematic(p, order, 0.5)

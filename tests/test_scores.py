@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from thresher import scores
 
@@ -18,11 +18,15 @@ def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def reference(logits: Tensor, targets: Tensor, **options: object) -> Tensor:
+def reference(
+    logits: Tensor,
+    targets: Tensor,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
     """The norm by autograd in float64, from torch's own cross entropy."""
     z = logits.detach().double().requires_grad_()
-    if options.get("weight") is not None:
-        options["weight"] = options["weight"].double()  # pyright: ignore
     soft = targets.is_floating_point()
     y = targets.double() if soft else targets
     if logits.ndim == 3:
@@ -30,10 +34,16 @@ def reference(logits: Tensor, targets: Tensor, **options: object) -> Tensor:
         y = y.transpose(1, 2) if soft else y
     else:
         z_torch = z
-    losses = F.cross_entropy(z_torch, y, reduction="none", **options)  # pyright: ignore
+    losses = cross_entropy(
+        z_torch,
+        y,
+        weight=None if weight is None else weight.double(),
+        reduction="none",
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+    )
     if logits.ndim == 3:
-        mask = None if soft else targets != options.get("ignore_index", -100)
-        losses = scores.per_sample(losses, mask)
+        losses = scores.per_sample(losses, None if soft else torch.ne(targets, ignore_index))
     (gradient,) = torch.autograd.grad(losses.sum(), z)
     return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
@@ -195,7 +205,7 @@ def test_confident_samples_keep_their_relative_accuracy(
     others = random((64, 10), 0, torch.float32)
     targets = torch.arange(64) % 10
     logits = others.scatter(1, targets.unsqueeze(1), others.amax(1, keepdim=True) + gap) + scale
-    given_targets = F.one_hot(targets, 10).float() if soft else targets
+    given_targets = one_hot(targets, 10).float() if soft else targets
     ours = scores.logit_grad_norm(logits, given_targets)
     theirs = reference_by_complement(logits, targets)
     # exp of a difference of float32 logits of size |z| is only good to |z| ulps.
@@ -322,7 +332,7 @@ def test_closed_form_refuses() -> None:
         scores.logit_grad_norm(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="classes last"):
         scores.logit_grad_norm(torch.zeros(3), torch.tensor(0))
-    with pytest.raises(ValueError, match="logits must be floating point; got torch.int64"):
+    with pytest.raises(ValueError, match="logits must be floating point; got torch"):
         scores.logit_grad_norm(logits.long(), targets)
     with pytest.raises(ValueError, match=r"weight must have shape \(3,\)"):
         scores.logit_grad_norm(logits, targets, weight=torch.ones(2))
@@ -335,7 +345,7 @@ def test_closed_form_refuses() -> None:
 def test_the_cure_for_torchs_layout_is_right() -> None:
     logits = random((2, 3, 4, 5), 0).requires_grad_()
     targets = torch.arange(40).view(2, 4, 5) % 3
-    losses = F.cross_entropy(logits, targets, reduction="none").mean((1, 2))
+    losses = cross_entropy(logits, targets, reduction="none").mean((1, 2))
     norms = scores.logit_grad_norm(logits.flatten(2).transpose(1, 2), targets.flatten(1))
     assert_close(norms, scores.logit_grad_norm_autograd(losses, logits))
 
@@ -346,7 +356,7 @@ def test_the_cure_for_torchs_layout_is_right() -> None:
 def test_autograd_and_closed_form_agree_and_the_graph_survives() -> None:
     logits = random((6, 5), 0).requires_grad_()
     targets = torch.arange(6) % 5
-    losses = F.cross_entropy(logits, targets, reduction="none")
+    losses = cross_entropy(logits, targets, reduction="none")
     norms = scores.logit_grad_norm_autograd(losses, logits)
     assert not norms.requires_grad
     assert logits.grad is None
@@ -363,7 +373,7 @@ def test_autograd_takes_any_loss_and_any_shape() -> None:
     assert torch.allclose(scores.logit_grad_norm_autograd(losses, logits), expected)
 
     one_each = torch.tensor([0.0, 2.0], requires_grad=True)
-    losses = F.binary_cross_entropy_with_logits(one_each, torch.ones(2), reduction="none")
+    losses = binary_cross_entropy_with_logits(one_each, torch.ones(2), reduction="none")
     expected = (one_each.detach().sigmoid() - 1).abs()
     assert torch.allclose(scores.logit_grad_norm_autograd(losses, one_each), expected)
 

@@ -1,9 +1,9 @@
 """Train on the part of the data that matters, with weights that make up for the rest.
 
-    pruner = thresher.Pruner(thresher.RePB(prune_ratio=0.5), epochs=200)
-    loader = pruner.wrap(loader)
-    ...
-    loss = pruner.reduce(losses)        # instead of losses.mean()
+pruner = thresher.Pruner(thresher.RePB(prune_ratio=0.5), epochs=200)
+loader = pruner.wrap(loader)
+...
+loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
 from thresher import errors, scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, fields
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -176,9 +176,11 @@ def rows_to_tensor(rows: list[Row], capacity: int) -> Tensor:
 
 def rows_from_tensor(table: Tensor) -> list[Row]:
     """Return the rows that `rows_to_tensor` stored."""
-    kinds = [field.type for field in fields(Row)]
-    return [
-        Row(**{f.name: int(v) if kind == "int" else v for f, kind, v in zip(fields(Row), kinds, values, strict=True)})
-        for values in table.tolist()
-        if values[0] == values[0]
-    ]
+    # Fields are whole numbers or seconds and ratios; the table holds both as float64.
+    names = [field.name for field in fields(Row)]
+    counts = {field.name for field in fields(Row) if field.type == "int"}
+    rows: list[Row] = []
+    for values in table[~table[:, 0].isnan()].tolist():
+        named: dict[str, Any] = dict(zip(names, values, strict=True))
+        rows.append(Row(**{k: int(v) if k in counts else v for k, v in named.items()}))
+    return rows

@@ -19,6 +19,14 @@ from thresher.errors import (
 from thresher.methods._method import Method
 from thresher.progress import Place
 
+Ids = Tensor | np.ndarray | Sequence[int]
+"""What a loop may name its samples by."""
+
+
+def is_vector(losses: object) -> bool:
+    """Return whether losses are one number a sample."""
+    return isinstance(losses, Tensor) and losses.dim() == 1
+
 
 def refuse_shape(losses: object) -> NoReturn:
     """Say what to do about losses that are not one number a sample."""
@@ -83,7 +91,7 @@ def named_scores(
     return named
 
 
-def as_ids(ids: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
+def as_ids(ids: Ids) -> np.ndarray:
     """Return ids as int64 on the host, shape (m,). Ids on an accelerator cost a synchronisation."""
     array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if array.dtype == np.int64 and array.ndim == 1:
@@ -98,7 +106,7 @@ def as_ids(ids: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
 
 
 def check_first_losses(losses: Tensor) -> None:
-    """Refuse a first batch without one number; on an accelerator the epoch's close tells instead."""
+    """Refuse a first batch of NaN; on an accelerator the epoch's close tells instead."""
     if losses.device.type == "cpu" and losses.numel() and bool(torch.isnan(losses.detach()).all()):
         raise AllLossesNaNError(
             f"All {losses.numel()} losses of the first batch are NaN",

@@ -1,16 +1,45 @@
-"""State files that are whole or not there."""
+"""What a run is saved as, and state files that are whole or not there."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from thresher.clock import Clock
 from thresher.errors import CheckpointError
+from thresher.methods._method import Method
+from thresher.settings import Settings
+
+_FORMAT = 1
+
+
+def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
+    """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
+    return {
+        "format": _FORMAT,
+        "method": repr(clock.planner.method),
+        "settings": asdict(settings),
+        "num_samples": clock.budget.num_samples,
+        "visits": clock.budget.visits,
+        "shuffled": clock.planner.shuffled,
+        "clock": clock.state_dict(),
+    }
+
+
+def require_continuable(state: dict[str, Any], method: Method, settings: Settings) -> None:
+    """Refuse a state of another format, method or run."""
+    if state.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"The state has format {state.get('format')!r}",
+            f"format {_FORMAT}, as Pruner.state_dict makes it",
+        )
+    settings.require_same(state["settings"], method, state["method"])
 
 
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -12,11 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from thresher.accounting import Row, metrics, num_non_finite, row_of, rows_from_tensor, rows_to_tensor
+from thresher.accounting import (
+    Row,
+    metrics,
+    num_non_finite,
+    row_of,
+    rows_from_tensor,
+    rows_to_tensor,
+)
 from thresher.errors import (
     AllLossesNaNError,
     CheckpointError,
     DatasetChangedError,
+    EpochError,
     SettingError,
     StaleBatchError,
     ThresherWarning,
@@ -115,7 +123,7 @@ class Clock:
         return self._coming.progress
 
     def next(self, stop: int) -> Progress:
-        """Return what a new pass trains: the rest of a loaded epoch, a fresh one, or the coming one.
+        """Return what a new pass trains: the rest of a loaded epoch, a new one, or the coming one.
 
         Args:
             stop: how many of the current plan's positions the loader trains.
@@ -124,6 +132,29 @@ class Clock:
         if current.reduced_here or current.seen >= stop:
             return self.coming()
         return current
+
+    def open(self, epoch: int) -> Progress:
+        """Return the current epoch, or close it and return the next, for loops below the loader.
+
+        Raises:
+            EpochError: `epoch` is neither.
+        """
+        if epoch == self.epoch + 1:
+            if not self.current.micro_batches:
+                warnings.warn(
+                    f"Epoch {self.epoch} is closed without one score; expected: pruner.observe or "
+                    "pruner.reduce for each of its batches.",
+                    ThresherWarning,
+                    stacklevel=3,
+                )
+            self.admit(self.coming())
+        elif epoch != self.epoch:
+            raise EpochError(
+                f"plan({epoch})",
+                f"{self.epoch}, in progress, or {self.epoch + 1}, the next",
+                "Earlier plans are gone, and later ones depend on scores to come",
+            )
+        return self.current
 
     def admit(self, progress: Progress) -> None:
         """Let a batch of `progress` be trained: closes the epoch before it, or drops the one after.
@@ -173,7 +204,7 @@ class Clock:
         return [*self.rows, self._row(current, current.trace(), 0.0)]
 
     def require_same(self, *, num_samples: int, shuffled: bool) -> None:
-        """Refuse another data set length, or another order once a plan was made in the first one."""
+        """Refuse another data set length, or another order once a plan was made."""
         if num_samples != self.budget.num_samples:
             raise DatasetChangedError(
                 f"A data set of {num_samples} samples",
@@ -246,7 +277,7 @@ class Clock:
         if progress.plan.checksum() != pending["checksum"]:
             raise CheckpointError(
                 f"The plan of epoch {self.epoch} cannot be derived again from this checkpoint",
-                "the same loader order, protected samples and torch random stream as when it was saved",
-                "Restore those, or start the next epoch from a checkpoint saved with them",
+                "the loader order, protected samples and torch random stream it was saved with",
+                "Restore those, or continue from a checkpoint that was saved with these",
             )
         progress.load_state_dict(pending["progress"])

@@ -217,7 +217,7 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
         a_i = √((1−α)s_i + α·mean(s)) every p_i ≥ (b/n)·√α.
 
     Raises:
-        ValueError: an importance is negative, NaN or infinite, there is none, or b is not positive.
+        ValueError: an importance is negative, NaN or infinite; there is none; b is not positive.
 
     Cost: O(n) a pass, about 4 passes, 8 ms per 10⁶ samples; one temporary beside the result.
 
@@ -236,15 +236,17 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
         raise ValueError(f"importance must be finite and not negative; got {came}. {cure}")
     if budget >= a.size:
         return torch.ones(a.size, dtype=torch.float64)
-    # With the largest near 2**900 no sum overflows and nothing that matters is subnormal.
-    shift = min(900 - math.frexp(a.max())[1], 1000)
-    scaled = np.multiply(a, 2.0**shift, dtype=np.float64)
-    if shift < 100:  # only then can an a, and so c, be subnormal: 10⁻⁵⁶² of the largest is zero
-        scaled[scaled < 2.0**-970] = 0.0
-    num_positive = int(np.count_nonzero(scaled))
-    if num_positive <= budget:
-        share = (budget - num_positive) / (a.size - num_positive)
-        return torch.from_numpy(np.where(scaled > 0.0, 1.0, share))
+    if a.max() == 0.0:
+        return torch.full((a.size,), budget / a.size, dtype=torch.float64)
+    # With the largest near 2**900 no sum overflows, and a c that one of `large` sets is normal.
+    scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(a.max())[1], 1000), dtype=np.float64)
+    large = scaled > 2.0**-970
+    rest = budget - int(np.count_nonzero(large))
+    if rest >= 0.0:
+        p = large.astype(np.float64)
+        if rest > 0.0:
+            p[~large] = inclusion_probabilities(torch.from_numpy(a[~large]), rest).numpy()
+        return torch.from_numpy(p)
     c = _multiplier(scaled, budget)
     np.minimum(scaled, c, out=scaled)
     return torch.from_numpy(np.divide(scaled, c, out=scaled))

@@ -52,7 +52,7 @@ class NotIteratedError(ThresherError):
 
 
 class ReadAheadError(ThresherError):
-    """The loop fetches batches before it trains the earlier ones, so a loss has no certain batch."""
+    """The loop fetches batches before it trains earlier ones, so a loss has no certain batch."""
 
 
 class ReducedTwiceError(ThresherError):

@@ -119,7 +119,7 @@ class Hand:
             )
 
     def take(self) -> None:
-        """Note that the batch that `check` returned is trained; count the ones skipped before it."""
+        """Note that the batch `check` returned is trained; count those skipped before it."""
         holder = self._taking
         assert holder is not None
         skipped = holder.fetched - 1
@@ -135,15 +135,15 @@ class Hand:
             return
         self._has_warned_of_skips = True
         warnings.warn(
-            f"{skipped} batch of epoch {progress.plan.epoch} was fetched but never reduced: its samples "
-            "count as untrained; expected: pruner.reduce for every batch. The report counts skipped "
-            "batches from here on.",
+            f"{skipped} batch of epoch {progress.plan.epoch} was fetched but never reduced: its "
+            "samples count as untrained; expected: pruner.reduce for every batch. The report counts "
+            "skipped batches from here on.",
             ThresherWarning,
             stacklevel=5,
         )
 
     def release(self) -> None:
-        """Note that the loop named its batch itself, so fetching and reducing need not alternate."""
+        """Note that the loop named its batch, so fetching and reducing need not alternate."""
         holder = self.latest()
         if holder is not None:
             holder.place, holder.fetched = None, 0

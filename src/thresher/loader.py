@@ -77,9 +77,9 @@ class PlannedSampler(DistributedSampler[Any]):
 class PlannedLoader(DataLoader[Any]):
     """A DataLoader that passes over one plan per epoch; made by `Pruner.wrap`.
 
-    It is a shallow copy of the user's loader and of its class, so a subclass keeps its attributes and
-    its own `__iter__`. The batches come from an inner copy whose data set and collate function are
-    tagged with ids; they are stripped here, before the loop, or the subclass, sees a batch.
+    It is a shallow copy of the user's loader and of its class, so a subclass keeps its attributes
+    and its own `__iter__`. The batches come from an inner copy whose data set and collate function
+    are tagged with ids; they are stripped here, before the loop, or the subclass, sees a batch.
     """
 
     _clock: Clock
@@ -119,12 +119,12 @@ class PlannedLoader(DataLoader[Any]):
         return progress, stop
 
     def counted(self) -> Progress:
-        """Return the epoch that `len` counts: the one in progress, or the coming one if it is done."""
+        """Return the epoch `len` counts: the one in progress, or the coming one if it is done."""
         current = self._clock.current
         return current if current.seen < self.stop(current) else self._clock.coming()
 
     def stop(self, progress: Progress) -> int:
-        """Return how many of a plan's positions a pass trains: all that fill a batch and the budget."""
+        """Return how many of a plan's positions a pass trains: within batches and the budget."""
         stop = self._grid.stop(len(progress.plan))
         left = self._clock.batches_left(progress)
         return stop if left is None else min(stop, left * self._grid.batch_size)
@@ -187,7 +187,7 @@ class _Pass:
 
 
 def planned(loader: DataLoader[Any], clock: Clock, hand: Hand, grid: Grid) -> PlannedLoader:
-    """Return a planned copy of a loader that `taken_over` accepted; the loader itself is untouched."""
+    """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
     copy = object.__new__(_planned_class(type(loader)))
     # DataLoader refuses to have these set after its constructor, which must not run again.
     attributes = copy.__dict__
@@ -218,9 +218,10 @@ def planned(loader: DataLoader[Any], clock: Clock, hand: Hand, grid: Grid) -> Pl
 def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
     if kind is DataLoader:
         return PlannedLoader
-    # PlannedLoader stands between the subclass and DataLoader, so that an `__iter__` of the subclass
-    # that calls super() gets plain batches, already stripped.
-    return type(f"Planned{kind.__name__}", (kind, PlannedLoader), {})
+    # PlannedLoader stands between the subclass and DataLoader, so that an `__iter__` of the
+    # subclass that calls super() gets plain batches, already stripped.
+    bases: tuple[type, ...] = (kind, PlannedLoader)
+    return type(f"Planned{kind.__name__}", bases, {})
 
 
 def taken_over(loader: Any) -> tuple[Grid, bool]:

@@ -1,12 +1,12 @@
-"""A learning-rate scheduler that was built for unpruned training, driven at the pace of pruned epochs."""
+"""A scheduler that was built for unpruned training, driven at the pace of pruned epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, final
-
 import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast, final
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -35,8 +35,8 @@ class PacedScheduler(LRScheduler):
 
     Per step, call j of an epoch of k planned steps brings the inner scheduler to step
     e K + round(j K / k) of the full run, so every epoch ends at the designed rate. Per epoch, calls
-    pass through. The method's own factor multiplies the rates after each inner step and is taken off
-    before the next, so that it never compounds.
+    pass through. The method's own factor multiplies the rates after each inner step and is taken
+    off before the next, so that it never compounds.
 
     Other attributes are the inner scheduler's. Cost: at most K inner steps an epoch.
     """
@@ -91,8 +91,8 @@ class PacedScheduler(LRScheduler):
             self._has_warned = True
             warnings.warn(
                 f"scheduler.step() was called more often than the {planned} optimizer steps "
-                f"planned for epoch {position.epoch}; expected: once an optimizer step. If gradients "
-                "are accumulated, tell Pruner(accumulation_steps=...).",
+                f"planned for epoch {position.epoch}; expected: once an optimizer step. "
+                "If gradients are accumulated, tell Pruner(accumulation_steps=...).",
                 ThresherWarning,
                 stacklevel=3,
             )
@@ -101,7 +101,7 @@ class PacedScheduler(LRScheduler):
         within = (2 * done * full + planned) // (2 * planned)
         goal = position.epoch * full + within
         while self._advanced < goal:
-            self.inner.step()
+            cast("LRScheduler", self.inner).step()
             self._advanced += 1
 
     def _take_factor_off(self) -> None:
@@ -115,7 +115,7 @@ class PacedScheduler(LRScheduler):
     def _optimizer(self) -> Optimizer:
         return self.inner.optimizer
 
-    def get_last_lr(self) -> list[float]:
+    def get_last_lr(self) -> list[float | Tensor]:
         """Return the rates in use, the method's factor included."""
         return [group["lr"] for group in self._optimizer.param_groups]
 
@@ -140,3 +140,15 @@ class PacedScheduler(LRScheduler):
         if name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+def warn_if_cancelled(optimizer: Optimizer, step_exponent: float | None) -> None:
+    """Warn that an optimizer of Adam's kind cancels what a step exponent multiplies the loss by."""
+    name = type(optimizer).__name__
+    if step_exponent is not None and "adam" in name.lower():
+        warnings.warn(
+            f"step_exponent={step_exponent} multiplies an epoch's losses by a constant, which "
+            f"{name} cancels; expected: an optimizer such as SGD.",
+            ThresherWarning,
+            stacklevel=3,
+        )

@@ -25,7 +25,7 @@ class Epoch:
     Args:
         number: the epoch, from 0.
         draws: every random choice of this epoch, keyed by (seed, epoch, purpose).
-        target: the share of the samples to leave out; None leaves it to the method's own parameters.
+        target: the share of the samples to leave out; None leaves it to the method's parameters.
     """
 
     number: int
@@ -178,8 +178,8 @@ class Trace:
     def window_mean(self, name: str, window: int | None) -> Tensor:
         """Return the mean score of the window each sample was scored in: float64, shape (S,).
 
-        A window is `window` consecutive optimizer steps, None the whole epoch. Samples that were not
-        scored, or whose score is not finite, enter no mean; a window without any has mean NaN.
+        A window is `window` consecutive optimizer steps, None the whole epoch. Samples that were
+        not scored, or whose score is not finite, enter no mean; without any, the mean is NaN.
         The mean is taken in float64: rounded to float32, a window of equal losses would often lie
         below its own mean.
 

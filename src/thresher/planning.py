@@ -1,4 +1,4 @@
-"""From a ledger to an epoch's plan: the selection, what the user protects, the order, the weights."""
+"""From a ledger to an epoch's plan: selection, protection, order and weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Protection:
         """Check what the user gave and take it over as tensors."""
         if (min_per_class > 0) != (labels is not None):
             raise SettingError(
-                f"min_per_class={min_per_class} with labels={'given' if labels is not None else None}",
+                f"min_per_class={min_per_class} {'without' if labels is None else 'with'} labels",
                 "both or neither",
                 "labels is the class of each sample of the data set, shape (n,)",
             )

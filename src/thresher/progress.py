@@ -44,7 +44,7 @@ class Progress:
         self._position: np.ndarray | None = None
 
     def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
-        """Return where `ids`, int64 (m,), lie in the plan: the slice at `expected` if it is that one.
+        """Return where `ids`, int64 (m,), lie in the plan: the slice at `expected` if it is that.
 
         Raises:
             UnplannedIdError: an id is not in this epoch's plan.
@@ -78,7 +78,7 @@ class Progress:
 
     def is_seen(self, place: Place) -> bool:
         """Return whether the first sample at `place` was scored already."""
-        return self._step[place.start if isinstance(place, slice) else place[0]] >= 0
+        return self._step.item(place.start if isinstance(place, slice) else place[0]) >= 0
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
@@ -116,7 +116,7 @@ class Progress:
         return buffer
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
-        """Return (1/m) Σ w_i ℓ_i over a batch; the weights go to the losses' device once an epoch."""
+        """Return (1/m) Σ w_i ℓ_i over a batch; weights go to the losses' device once an epoch."""
         size = losses.numel()
         if self._is_unweighted or not size:
             return losses.mean()
@@ -128,10 +128,8 @@ class Progress:
             shares = self._shares[place]
         else:
             shares = self._shares[torch.from_numpy(place).to(losses.device)]
-        if losses.dtype == torch.float32:
-            mean = losses.dot(shares)
-        else:
-            mean = (losses * shares).sum()
+        is_single = losses.dtype == torch.float32
+        mean = losses.dot(shares) if is_single else (losses * shares).sum()
         return mean if size == self._share_size else mean * (self._share_size / size)
 
     def unseen(self, stop: int) -> np.ndarray:
@@ -177,7 +175,9 @@ class Progress:
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore the scores of an epoch that was interrupted."""
         step, scores, done = state["step"], state["scores"], state["micro_batches"]
-        assert isinstance(step, Tensor) and isinstance(scores, Mapping) and isinstance(done, int)
+        assert isinstance(step, Tensor)
+        assert isinstance(scores, Mapping)
+        assert isinstance(done, int)
         self._step = step[self.plan.ids].numpy().copy()
         self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
         self.micro_batches, self.reduced_here = done, 0

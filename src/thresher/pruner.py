@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal, TypeVar, cast, final
 
-import numpy as np
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
+from thresher import batch
 from thresher.accounting import Report
-from thresher.batch import as_ids, check_first_losses, named_scores, refuse_shape, require_length
-from thresher.checkpoint import load_safely, save_atomically
+from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
 from thresher.clock import Clock
-from thresher.errors import CheckpointError, EpochError, NotIteratedError, SettingError
-from thresher.errors import ThresherWarning
+from thresher.errors import NotIteratedError
 from thresher.hand import Hand
 from thresher.loader import PlannedLoader, planned, taken_over
 from thresher.methods._method import Method
-from thresher.pacing import PacedScheduler, Position
+from thresher.pacing import PacedScheduler, Position, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
 from thresher.settings import Settings
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
-_FORMAT = 1
 
 
 @final
@@ -85,7 +80,7 @@ class Pruner:
             step_exponent=step_exponent,
             accumulation_steps=accumulation_steps,
         )
-        self.settings.check(method)
+        self.settings.check(method, num_samples)
         self._protection = Protection.of(always_keep, min_per_class, labels)
         self._log = log
         self._takes_loss = method.needs in ((), ("loss",))
@@ -94,17 +89,9 @@ class Pruner:
         self._hand: Hand | None = None
         self._loader: PlannedLoader | None = None
         if num_samples is not None:
-            if steps is not None:
-                raise SettingError(
-                    "Pruner(steps=..., num_samples=...)",
-                    "epochs for a loop without a DataLoader",
-                    "Steps are counted in a loader's batches: wrap one, or give epochs",
-                )
             self._start(num_samples, shuffled=True, visits=None)
 
     def _start(self, num_samples: int, *, shuffled: bool, visits: int | None) -> Clock:
-        if num_samples < 1:
-            raise SettingError(f"A data set of {num_samples} samples", "at least one sample")
         self._protection.check(num_samples)
         planner = Planner(
             method=self.method,
@@ -136,8 +123,8 @@ class Pruner:
     def wrap(self, loader: _Loader) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
-        The loader's class, data set, collate function, workers and all other settings stay; the loader
-        itself is untouched. `len` of the result is a true number of batches.
+        The loader's class, data set, collate function, workers and all other settings stay; the
+        loader itself is untouched. `len` of the result is a true number of batches.
 
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
@@ -160,17 +147,10 @@ class Pruner:
     ) -> PacedScheduler:
         """Return a scheduler that keeps the designed curve although pruned epochs are shorter.
 
-        Build `scheduler` for the unpruned number of steps. In a run with `steps=` it is stepped once
-        an optimizer step anyway, so calls pass through.
+        Build `scheduler` for the unpruned number of steps. In a run with `steps=` it is stepped
+        once an optimizer step anyway, so calls pass through.
         """
-        exponent = self.settings.step_exponent
-        if exponent is not None and "adam" in type(scheduler.optimizer).__name__.lower():
-            warnings.warn(
-                f"step_exponent={exponent} multiplies an epoch's losses by a constant, which "
-                f"{type(scheduler.optimizer).__name__} cancels; expected: an optimizer such as SGD.",
-                ThresherWarning,
-                stacklevel=2,
-            )
+        warn_if_cancelled(scheduler.optimizer, self.settings.step_exponent)
         return PacedScheduler(scheduler, self._position, "epoch" if self.settings.steps else per)
 
     def _position(self) -> Position:
@@ -191,7 +171,7 @@ class Pruner:
         losses: Tensor,
         *,
         scores: Tensor | Mapping[str, Tensor] | None = None,
-        ids: Tensor | np.ndarray | Sequence[int] | None = None,
+        ids: batch.Ids | None = None,
     ) -> Tensor:
         """Score a batch and return its weighted mean loss, (1/m) Σ w_i ℓ_i.
 
@@ -210,20 +190,20 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        if not isinstance(losses, Tensor) or losses.dim() != 1:
-            refuse_shape(losses)
+        if not batch.is_vector(losses):
+            batch.refuse_shape(losses)
         clock, hand = self._running(), cast("Hand", self._hand)
         if scores is None and self._takes_loss:
             values = {"loss": losses}
         else:
-            values = named_scores(self.method, losses, scores)
+            values = batch.named_scores(self.method, losses, scores)
         if ids is None:
             progress, place = hand.check()
         else:
-            progress, place = hand.place_of(as_ids(ids))
-        require_length(losses, place)
+            progress, place = hand.place_of(batch.as_ids(ids))
+        batch.require_length(losses, place)
         if not self._has_seen_losses:
-            check_first_losses(losses)
+            batch.check_first_losses(losses)
             self._has_seen_losses = True
         clock.admit(progress)
         progress.record(place, values)
@@ -239,29 +219,9 @@ class Pruner:
         Raises:
             EpochError: `epoch` is neither.
         """
-        clock = self._running()
-        if epoch == clock.epoch + 1:
-            if not clock.current.micro_batches:
-                warnings.warn(
-                    f"Epoch {clock.epoch} is closed without one score; expected: pruner.observe or "
-                    "pruner.reduce for each of its batches.",
-                    ThresherWarning,
-                    stacklevel=2,
-                )
-            clock.admit(clock.coming())
-        elif epoch != clock.epoch:
-            raise EpochError(
-                f"plan({epoch})",
-                f"{clock.epoch}, in progress, or {clock.epoch + 1}, the next",
-                "Earlier plans are gone, and later ones depend on scores to come",
-            )
-        return clock.current.plan
+        return self._running().open(epoch).plan
 
-    def observe(
-        self,
-        ids: Tensor | np.ndarray | Sequence[int],
-        scores: Tensor | Mapping[str, Tensor],
-    ) -> None:
+    def observe(self, ids: batch.Ids, scores: Tensor | Mapping[str, Tensor]) -> None:
         """Score one micro-batch of the current plan, for loops that weight their losses themselves.
 
         Args:
@@ -272,12 +232,12 @@ class Pruner:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
         first = scores if isinstance(scores, Tensor) else next(iter(scores.values()))
-        if first.dim() != 1:
-            refuse_shape(first)
-        values = named_scores(self.method, first, scores)
+        if not batch.is_vector(first):
+            batch.refuse_shape(first)
+        values = batch.named_scores(self.method, first, scores)
         clock, hand = self._running(), cast("Hand", self._hand)
-        progress, place = hand.place_of(as_ids(ids))
-        require_length(first, place)
+        progress, place = hand.place_of(batch.as_ids(ids))
+        batch.require_length(first, place)
         clock.admit(progress)
         progress.record(place, values)
         hand.release()
@@ -293,7 +253,7 @@ class Pruner:
 
     @property
     def position(self) -> int:
-        """Samples of the epoch in progress that were scored: what a loop of its own skips on resume."""
+        """Samples of the epoch in progress that were scored; a resumed loop skips them."""
         return 0 if self._clock is None else self._clock.current.seen
 
     @property
@@ -316,16 +276,7 @@ class Pruner:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
-        clock = self._running()
-        return {
-            "format": _FORMAT,
-            "method": repr(self.method),
-            "settings": asdict(self.settings),
-            "num_samples": clock.budget.num_samples,
-            "visits": clock.budget.visits,
-            "shuffled": clock.planner.shuffled,
-            "clock": clock.state_dict(),
-        }
+        return packed(self._running(), self.settings)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state; afterwards loops start at `pruner.epoch`.
@@ -334,11 +285,7 @@ class Pruner:
             CheckpointError: it is of another method, run or format.
             DatasetChangedError: it is of a data set of another length.
         """
-        if state.get("format") != _FORMAT:
-            raise CheckpointError(
-                f"The state has format {state.get('format')!r}", f"format {_FORMAT}"
-            )
-        self.settings.require_same(state["settings"], self.method, state["method"])
+        require_continuable(state, self.method, self.settings)
         clock = self._clock
         if clock is None:
             clock = self._start(

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from thresher.errors import SettingError
 from thresher.methods._method import Method
 
 # The share an epoch may leave out to make up for epochs that cannot prune. Near 1 an epoch would
@@ -27,6 +28,10 @@ class Budget:
     num_samples: int
     epochs: int | None = None
     visits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise SettingError(f"A data set of {self.num_samples} samples", "at least one sample")
 
 
 def is_active(method: Method, budget: Budget, *, epoch: int, visits: int) -> bool:
@@ -52,8 +57,8 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
     v visits planned so far and A active epochs left, (P n E - (n e - v)) / (n A). So a shortfall of
     one epoch is made up by the next ones, and the run ends at P if the method can reach it.
 
-    In a run of T visits instead of epochs, T visits stand for T / (1 - P) of the full run; of them the
-    annealed (1 - δ) T are not pruned, and the rest must each stand for 1 / (1 - target).
+    In a run of T visits instead of epochs, T visits stand for T / (1 - P) of the full run; of them
+    the annealed (1 - δ) T are not pruned, and the rest must each stand for 1 / (1 - target).
     """
     asked = method.prune_ratio
     if asked is None:
@@ -61,7 +66,8 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
     size = budget.num_samples
     first = max(epoch, method.first_prunable_epoch)
     if budget.visits is not None:
-        share = _target_of_visits(method, budget.visits, asked, size * first, visits + size * (first - epoch))
+        unpruned = size * (first - epoch)
+        share = _target_of_visits(method, budget.visits, size * first, visits + unpruned)
     elif budget.epochs is None:
         share = asked
     else:
@@ -71,12 +77,11 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
     return min(max(share, 0.0), max(_MOST, asked))
 
 
-def _target_of_visits(
-    method: Method, total: int, asked: float, stood_for: float, visits: float
-) -> float:
+def _target_of_visits(method: Method, total: int, stood_for: float, visits: float) -> float:
+    assert method.prune_ratio is not None
     annealed = (1 - method.delta) * total
     pruned = max(0.0, total - visits - annealed)
-    must_stand_for = total / (1 - asked) - stood_for - annealed
+    must_stand_for = total / (1 - method.prune_ratio) - stood_for - annealed
     return 1 - pruned / must_stand_for if must_stand_for > pruned else 0.0
 
 

@@ -25,8 +25,14 @@ class Settings:
     step_exponent: float | None = None
     accumulation_steps: int = 1
 
-    def check(self, method: Method) -> None:
+    def check(self, method: Method, num_samples: int | None) -> None:
         """Refuse settings that no run can use, and warn of those that save nothing."""
+        if self.steps is not None and num_samples is not None:
+            raise SettingError(
+                f"Pruner(steps={self.steps}, num_samples={num_samples})",
+                "epochs for a loop without a DataLoader",
+                "Steps are counted in a loader's batches: wrap one, or give epochs",
+            )
         for name in ("epochs", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -18,8 +18,8 @@ from thresher.progress import Progress
 class TaggedDataset(Dataset[Any]):
     """The user's data set, whose items come with their ids.
 
-    Attributes are read from and written to the user's data set, because a `worker_init_fn` reaches it
-    through `get_worker_info().dataset`.
+    Attributes are read from and written to the user's data set, because a `worker_init_fn` reaches
+    it through `get_worker_info().dataset`.
     """
 
     _dataset: Any
@@ -65,7 +65,7 @@ class TaggedCollate:
         self._collate = collate
 
     def __call__(self, tagged: tuple[np.ndarray, Any]) -> tuple[np.ndarray, Any]:
-        # Numpy, not a tensor: a tensor would cost a shared-memory handle for each batch of a worker.
+        """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch."""
         ids, samples = tagged
         return ids, self._collate(samples)
 

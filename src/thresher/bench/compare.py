@@ -257,7 +257,7 @@ def report(comparison: Comparison) -> None:
         console.print(text, highlight=False, style="dim", markup=False)
     page, picture = options.folder / "table.md", options.folder / "tradeoff.svg"
     page.write_text(table.markdown(lines, heading), encoding="utf-8")
-    tradeoff(lines, comparison.task.title, picture)
+    tradeoff(lines, comparison.task.title, options.margin, picture)
     console.print(
         f"\nWritten: {page}, {picture}, {comparison.store.path}", highlight=False, soft_wrap=True
     )
