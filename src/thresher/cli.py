@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("stopped before any training")
         return 130
     except SystemExit as leaving:
-        # jsonargparse leaves this way: 0 after --help and --version, 2 for a command line it refuses.
+        # How jsonargparse leaves: 0 after --help and --version, 2 for what it refuses.
         return leaving.code if isinstance(leaving.code, int) else 1
 
 
@@ -71,7 +71,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     given: Any = _parser().parse_args(None if arguments is None else list(arguments))
     options = Options(**_values(given.as_dict()["compare"]))
-    return compare(options, Console())
+    # Where nobody watches, a table may be as wide as it likes.
+    return compare(options, Console(width=None if sys.stdout.isatty() else 200))
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -114,74 +115,81 @@ def _compare_parser() -> Any:
 
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-        """Keeps the line breaks of the lists and examples."""
+    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+        """Keeps the line breaks of lists and examples, and the help texts as they are written."""
+
+        def _get_help_string(self, action: Any) -> str:
+            return action.help or ""
 
     parser: Any = ArgumentParser(
         prog="thresher compare",
         formatter_class=Formatter,
         description=(
-            "Train the same model on full and on pruned data, under paired seeds, and show in one table\n"
-            "what was saved and what it cost.\n\n"
+            "Train the same model on full and on pruned data under paired seeds, and show in one\n"
+            "table what was saved and what it cost.\n\n"
             f"tasks:\n{_listed(TASKS)}\n\nmethods:\n{_listed(METHODS)}"
         ),
         epilog=_EXAMPLES,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these flags")
-    parser.add_argument("--task", type=str, default="digits", help="what to train on")
-    parser.add_argument("--data", type=str | None, metavar="FOLDER", help="the task's data")
-    parser.add_argument(
-        "--methods",
-        type=str,
-        nargs="+",
-        default=list(DEFAULT_METHODS),
-        metavar="NAME",
-        help=f"{', '.join(BASELINES)} are always in",
-    )
-    parser.add_argument(
-        "--prune-ratio",
-        type=float,
-        nargs="+",
-        default=[0.5],
-        metavar="SHARE",
-        help="shares of the run's sample visits to save",
-    )
-    parser.add_argument(
-        "--step-exponent",
-        type=str | float,
-        nargs="+",
-        default=[_PUBLISHED],
-        metavar="γ",
-        help="step lengths: `published`, or γ to scale each epoch's weights to mean (n/kept)^γ",
-    )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[3],
-        metavar="N",
-        help="one number N: the seeds 0 to N-1; several: these seeds",
-    )
-    parser.add_argument("--epochs", type=int | None, metavar="N", help="of full training")
-    parser.add_argument("--batch-size", type=int | None, metavar="N", help="samples a step")
-    parser.add_argument(
-        "--margin",
-        type=float,
-        default=0.5,
-        metavar="δ",
-        help="points of accuracy below full that still count as lossless",
-    )
-    parser.add_argument("--device", type=str, default="cpu", help="where to train")
-    parser.add_argument(
-        "--workers",
-        type=int | None,
-        metavar="N",
-        help="processes, one thread each (default: one a core, at most 4)",
-    )
-    parser.add_argument(
-        "--out", type=str | None, metavar="FOLDER", help="results (default: runs/TASK)"
-    )
+    for name, settings in _FLAGS.items():
+        parser.add_argument(f"--{name}", **settings)
     return parser
+
+
+_FLAGS: dict[str, dict[str, Any]] = {
+    "task": {"type": str, "default": "digits", "help": "what to train on (digits)"},
+    "data": {
+        "type": str | None,
+        "metavar": "FOLDER",
+        "help": "the task's files, where they are not found by themselves",
+    },
+    "methods": {
+        "type": str,
+        "nargs": "+",
+        "default": list(DEFAULT_METHODS),
+        "metavar": "NAME",
+        "help": f"what to compare ({' '.join(DEFAULT_METHODS)}); {', '.join(BASELINES)} "
+        "are always in",
+    },
+    "prune-ratio": {
+        "type": float,
+        "nargs": "+",
+        "default": [0.5],
+        "metavar": "SHARE",
+        "help": "shares of the run's sample visits to save (0.5)",
+    },
+    "step-exponent": {
+        "type": str | float,
+        "nargs": "+",
+        "default": [_PUBLISHED],
+        "metavar": "γ",
+        "help": f"step lengths: `{_PUBLISHED}`, each paper's own weights, or a number γ, which "
+        f"scales an epoch's weights to mean (all/kept samples)^γ ({_PUBLISHED})",
+    },
+    "seeds": {
+        "type": int,
+        "nargs": "+",
+        "default": [3],
+        "metavar": "N",
+        "help": "one number N: the seeds 0 to N-1; several: these seeds (3)",
+    },
+    "epochs": {"type": int | None, "metavar": "N", "help": "of full training (the task's)"},
+    "batch-size": {"type": int | None, "metavar": "N", "help": "samples a step (the task's)"},
+    "margin": {
+        "type": float,
+        "default": 0.5,
+        "metavar": "δ",
+        "help": "points of accuracy below full that would still be lossless (0.5)",
+    },
+    "device": {"type": str, "default": "cpu", "help": "where to train, such as cuda (cpu)"},
+    "workers": {
+        "type": int | None,
+        "metavar": "N",
+        "help": "processes of one thread each (one a core, at most 4)",
+    },
+    "out": {"type": str | None, "metavar": "FOLDER", "help": "for the results (runs/TASK)"},
+}
 
 
 def _listed(names: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any, cast, final
 
@@ -220,8 +221,9 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
         return PlannedLoader
     # PlannedLoader stands between the subclass and DataLoader, so that an `__iter__` of the
     # subclass that calls super() gets plain batches, already stripped.
-    bases: tuple[type, ...] = (kind, PlannedLoader)
-    return type(f"Planned{kind.__name__}", bases, {})
+    return cast(
+        "type[PlannedLoader]", types.new_class(f"Planned{kind.__name__}", (kind, PlannedLoader))
+    )
 
 
 def taken_over(loader: Any) -> tuple[Grid, bool]:

@@ -169,13 +169,15 @@ class Comparison:
         configs = [self._config(row, seed) for seed in self.options.seeds for row in rows]
         left = [config for config in configs if config.key not in self.store.records]
         if len(left) < len(configs):
-            self._say(f"{len(configs) - len(left)} of {len(configs)} runs are in {self.store.path}.")
+            self._say(
+                f"{len(configs) - len(left)} of {len(configs)} runs are in {self.store.path}."
+            )
         if not left:
             return
         workers = min(self.options.num_workers, len(left))
         self._say(
-            f"{self.task.title}: {len(left)} runs of {len(rows)} rows, {self._epochs} epochs in full, "
-            f"{workers} process{'es' * (workers > 1)} with one thread each."
+            f"{self.task.title}: {len(left)} runs of {len(rows)} rows, {self._epochs} epochs in "
+            f"full, {workers} process{'es' * (workers > 1)} with one thread each."
         )
         full = dict(self.records()[self.rows[0]])
         with Display(self.console, left, full) as display:
@@ -223,8 +225,8 @@ def compare(options: Options, console: Console) -> int:
         comparison.run()
     except KeyboardInterrupt:
         console.print(
-            f"Stopped. {comparison.num_finished} finished runs are kept in {comparison.store.path}; "
-            "the same command continues.",
+            f"Stopped. {comparison.num_finished} finished runs are kept in "
+            f"{comparison.store.path}; the same command continues.",
             highlight=False,
             soft_wrap=True,
             markup=False,
@@ -232,7 +234,9 @@ def compare(options: Options, console: Console) -> int:
         return 130
     report(comparison)
     for failure in comparison.failed:
-        console.print(f"\nFailed: {failure.reason}\n{failure.details}", markup=False, soft_wrap=True)
+        console.print(
+            f"\nFailed: {failure.reason}\n{failure.details}", markup=False, soft_wrap=True
+        )
     return 1 if comparison.failed else 0
 
 
@@ -252,7 +256,8 @@ def report(comparison: Comparison) -> None:
         notes=_notes(comparison),
         command=options.command(),
     )
-    console.print(table.terminal(lines, heading))
+    for part in table.terminal(lines, heading, console.width):
+        console.print(part)
     for text in table.legend(lines, heading):
         console.print(text, highlight=False, style="dim", markup=False)
     page, picture = options.folder / "table.md", options.folder / "tradeoff.svg"

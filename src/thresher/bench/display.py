@@ -23,7 +23,7 @@ class Display:
     Args:
         console: where to.
         configs: the runs to come.
-        full: finished runs of full training by seed, to compare the others with; grows as they come.
+        full: finished runs of full training by seed, to compare others with; grows as they come.
     """
 
     def __init__(

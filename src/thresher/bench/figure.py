@@ -47,7 +47,9 @@ def tradeoff(lines: Sequence[Line], title: str, margin: float, path: Path) -> No
         "svg.hashsalt": "thresher",
     }
     with mpl.rc_context(settings):
-        figure = Figure(figsize=(1.2 + 5.6 * len(panels), 4.6), facecolor="white", layout="constrained")
+        figure = Figure(
+            figsize=(1.2 + 5.6 * len(panels), 4.6), facecolor="white", layout="constrained"
+        )
         FigureCanvasAgg(figure)
         all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         _set_limits(all_axes[0], lines, full, margin)
@@ -63,7 +65,9 @@ def tradeoff(lines: Sequence[Line], title: str, margin: float, path: Path) -> No
 
 def _panels(lines: Sequence[Line]) -> dict[str, list[Line]]:
     """Return the lines of each step length; rows without one are in every panel."""
-    lengths = dict.fromkeys(line.row.step_length for line in lines if has_step_length(line.row.method))
+    lengths = dict.fromkeys(
+        line.row.step_length for line in lines if has_step_length(line.row.method)
+    )
     shown = [line for line in lines if line.row != FULL]
     return {
         length: [
@@ -76,7 +80,9 @@ def _panels(lines: Sequence[Line]) -> dict[str, list[Line]]:
 
 
 def _panel_title(step_length: str) -> str:
-    return "published step length" if step_length == "published" else f"step length γ = {step_length}"
+    return (
+        "published step length" if step_length == "published" else f"step length γ = {step_length}"
+    )
 
 
 def _set_limits(axes: Axes, lines: Sequence[Line], full: Line, margin: float) -> None:
@@ -120,11 +126,15 @@ def _draw_panel(axes: Axes, lines: Sequence[Line], full: Line, margin: float) ->
     )
     curves = _curves(lines)
     for place, (method, points) in enumerate(curves.items()):
-        # Bars of equal rate would hide each other: they stand side by side, 0.9 % of the width apart.
+        # Bars of equal rate would hide each other: they stand side by side.
         shift = (place - (len(curves) - 1) / 2) * 0.009 * last
         _draw_curve(axes, points, full, _Style.of(method), shift)
-    _label(axes, {method: points[-1] for method, points in curves.items()}, last)
-    axes.set_xlabel("sample visits saved, % of full training", color=_MUTED)
+    _label(axes, {method: points[-1] for method, points in curves.items()})
+    axes.set_xlabel(
+        "sample visits saved, % of full training\n"
+        "(bars: 95 % paired interval of the difference to full)",
+        color=_MUTED,
+    )
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_MUTED, length=0)
@@ -156,17 +166,26 @@ class _Style:
         return cls(_COLOURS[coloured.index(method) % len(_COLOURS)], "-", 1.8)
 
 
-def _draw_curve(axes: Axes, points: Sequence[Line], full: Line, style: _Style, shift: float) -> None:
+def _draw_curve(
+    axes: Axes, points: Sequence[Line], full: Line, style: _Style, shift: float
+) -> None:
     x = [100 * line.rate + shift for line in points]
     y = [line.mean for line in points]
     axes.plot(
-        [0.0, *x], [full.mean, *y], style.dashes, color=style.colour, linewidth=style.width, zorder=2
+        [0.0, *x],
+        [full.mean, *y],
+        style.dashes,
+        color=style.colour,
+        linewidth=style.width,
+        zorder=2,
     )
     bars: Any = [(high - low) / 2 for low, high in (_bar(line, full) for line in points)]
-    axes.errorbar(x, y, yerr=bars, fmt="o", color=style.colour, markersize=5, elinewidth=1, zorder=3)
+    axes.errorbar(
+        x, y, yerr=bars, fmt="o", color=style.colour, markersize=5, elinewidth=1, zorder=3
+    )
 
 
-def _label(axes: Axes, ends: dict[str, Line], last: float) -> None:
+def _label(axes: Axes, ends: dict[str, Line]) -> None:
     """Write each method's name right of its curve, moved apart where names would overlap."""
     low, high = axes.get_ylim()
     order = sorted(ends, key=lambda method: ends[method].mean)
@@ -186,7 +205,7 @@ def _label(axes: Axes, ends: dict[str, Line], last: float) -> None:
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Return ascending heights moved as little as needed to be a gap apart, inside [0, 1] if they fit.
+    """Return ascending heights, moved as little as needed to be a gap apart, in [0, 1] if they fit.
 
     Neighbours that are too near become a block around their common mean (pool adjacent violators).
 

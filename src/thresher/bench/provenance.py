@@ -28,21 +28,21 @@ def commit() -> str | None:
 
     None if it does not run from a git work tree.
     """
-    folder = Path(__file__).resolve().parents[1]
-    inside = ("git", "-C", str(folder))
     try:
         # A package installed inside some other project's tree is not of that project's commit.
-        subprocess.run((*inside, "ls-files", "--error-unmatch", "."), check=True, **_QUIET)
-        head = subprocess.run((*inside, "rev-parse", "HEAD"), check=True, **_QUIET)
-        changed = subprocess.run(
-            (*inside, "status", "--porcelain", "--", "."), check=True, **_QUIET
-        )
+        _git("ls-files", "--error-unmatch", "__init__.py")
+        changed = _git("status", "--porcelain", "--", ".")
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return head.stdout.decode().strip() + ("-dirty" if changed.stdout.strip() else "")
 
 
-_QUIET = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "timeout": 10}
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).resolve().parents[1]
+    command = ("git", "-C", str(folder), *arguments)
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=10
+    ).stdout.strip()
 
 
 def machine() -> dict[str, str | int | None]:

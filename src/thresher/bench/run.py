@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from thresher.bench.catalogue import build_method
 from thresher.bench.images import Images, TrainingSet, channel_values, normalised, whole_batch
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import Task
-from thresher.errors import SettingError
+from thresher.errors import SettingError, ThresherWarning
 from thresher.methods import Full
 from thresher.pruner import Pruner
 
@@ -30,7 +32,15 @@ _EVALUATION_BATCH = 500
 
 
 def configure(
-    task: Task, row: Row, *, data: str, epochs: int, batch_size: int, seed: int, device: str, threads: int
+    task: Task,
+    row: Row,
+    *,
+    data: str,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    device: str,
+    threads: int,
 ) -> RunConfig:
     """Return every knob of a row's run under one seed."""
     budget = task.budget
@@ -69,12 +79,23 @@ class _Parts:
     pruner: Pruner
 
 
+@final
+@dataclass(frozen=True)
+class _Epoch:
+    """What one epoch reached, and its seconds: training by two clocks, and evaluation."""
+
+    metric: float
+    training: float
+    cpu: float
+    evaluation: float
+
+
 def train(config: RunConfig, task: Task, images: Images, progress: Progress) -> dict[str, Any]:
     """Train once and return what happened, ready for JSON.
 
-    The metric is the last epoch's test accuracy in percent, never the best one. `seconds.training` is
-    the wall-clock time of the training loop with data, planning and closing in it; evaluation is
-    apart.
+    The metric is the last epoch's test accuracy in percent, never the best one. In `seconds`,
+    `training` is the wall-clock time of the training loop with data, planning and closing in it,
+    `cpu` the processor's time in the same stretch; evaluation is apart.
 
     Args:
         config: every knob.
@@ -83,20 +104,20 @@ def train(config: RunConfig, task: Task, images: Images, progress: Progress) -> 
         progress: called after each epoch.
     """
     parts = _prepare(config, task, images)
-    training = evaluation = 0.0
-    metrics: list[float] = []
-    seconds: list[float] = []
-    for epoch in range(config.trained_epochs):
-        started = _clock(config.device)
-        parts.data.start_epoch(epoch)
-        _train_epoch(parts, config.device)
-        trained = _clock(config.device)
-        metrics.append(accuracy(parts.model, task, images, config.device))
-        training += trained - started
-        seconds.append(trained - started)
-        evaluation += _clock(config.device) - trained
-        progress(epoch + 1, metrics[-1])
-    return _record(config, images, parts, training, evaluation, seconds, metrics)
+    epochs: list[_Epoch] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", ThresherWarning)
+        for number in range(config.trained_epochs):
+            started, cpu_started = _clock(config.device), time.process_time()
+            parts.data.start_epoch(number)
+            _train_epoch(parts, config.device)
+            trained, cpu_trained = _clock(config.device), time.process_time()
+            metric = accuracy(parts.model, task, images, config.device)
+            evaluated = _clock(config.device) - trained
+            epochs.append(_Epoch(metric, trained - started, cpu_trained - cpu_started, evaluated))
+            progress(number + 1, metric)
+    notes = dict.fromkeys(str(warning.message) for warning in said)
+    return _record(config, images, parts, epochs, list(notes))
 
 
 def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
@@ -137,7 +158,12 @@ def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
 
 
 def _train_epoch(parts: _Parts, device: str) -> None:
-    model, optimizer, pruner, scheduler = parts.model, parts.optimizer, parts.pruner, parts.scheduler
+    model, optimizer, pruner, scheduler = (
+        parts.model,
+        parts.optimizer,
+        parts.pruner,
+        parts.scheduler,
+    )
     needs_gradient_norm = "logit_grad_norm" in pruner.method.needs
     model.train()
     for images, labels in parts.loader:
@@ -170,35 +196,32 @@ def accuracy(model: nn.Module, task: Task, images: Images, device: str) -> float
 
 
 def _record(
-    config: RunConfig,
-    images: Images,
-    parts: _Parts,
-    training: float,
-    evaluation: float,
-    seconds: list[float],
-    metrics: list[float],
+    config: RunConfig, images: Images, parts: _Parts, epochs: list[_Epoch], notes: list[str]
 ) -> dict[str, Any]:
     report = parts.pruner.report()
     visits = len(images.train_labels) * config.epochs
-    rows = [_as_dict(row) for row in report.rows]
-    extra = [{"metric": metric, "seconds": round(s, 4)} for metric, s in zip(metrics, seconds, strict=True)]
+    rows = [
+        _as_dict(row) | {"metric": epoch.metric, "seconds": round(epoch.training, 4)}
+        for row, epoch in zip(report.rows, epochs, strict=True)
+    ]
     return {
         "key": config.key,
         "config": config.as_dict(),
-        "metric": metrics[-1],
+        "metric": epochs[-1].metric,
         "samples_trained": int(report.trained),
         "extra_forwards": int(report.extra_forwards),
         # Of the full run's visits: for fewer epochs the pruner itself saw nothing saved.
         "prune_rate": 1 - report.trained / visits,
         "seconds": {
-            "training": round(training, 4),
+            "training": round(math.fsum(epoch.training for epoch in epochs), 4),
+            "cpu": round(math.fsum(epoch.cpu for epoch in epochs), 4),
             "planning": round(report.planning_seconds, 4),
             "closing": round(report.closing_seconds, 4),
             "data": round(parts.data.seconds, 4),
-            "evaluation": round(evaluation, 4),
+            "evaluation": round(math.fsum(epoch.evaluation for epoch in epochs), 4),
         },
-        "notes": [str(note) for note in report.notes],
-        "epochs": [row | more for row, more in zip(rows, extra, strict=True)],
+        "notes": list(dict.fromkeys([*map(str, report.notes), *notes])),
+        "epochs": rows,
     }
 
 
@@ -215,8 +238,8 @@ def _clock(device: str) -> float:
 def warm_up(task: Task, images: Images, batch_size: int, device: str) -> None:
     """Make three training steps and throw them away.
 
-    The first steps of a process build the kernels of its layers; without this the first run would pay
-    for all, and the first run is always `full`.
+    The first steps of a process build the kernels of its layers; without this the first run would
+    pay for all, and the first run is always `full`.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)

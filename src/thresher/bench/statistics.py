@@ -3,15 +3,16 @@
 For seeds s = 1…m let d_s = metric(method, s) − metric(full, s), in points. All runs under one seed
 share initial weights, data order and augmentation, so the d_s vary less than the metrics do.
 
-The interval is Student's, mean ± t(1 − α/2; m − 1)·sd/√m with α = 0.05. A verdict asks whether a bound
-of that interval is beyond some limit: low > 0 for *better*, low > −δ for *lossless*, high < 0 for
-*worse*, high < δ for *equivalent*. A table with R rows asks each question R times, so each question is
-answered with Holm's step-down correction over the rows: order the rows by how strongly they support
-"yes"; the k-th is judged by its interval at level 1 − α/(R − k + 1), and from the first "no" on all are
-"no". So with probability at least 97.5 % no row of the table carries a wrong "better", and the same
-for each of the other words. With one row this is exactly the 95 % interval.
+The interval is Student's, mean ± t(1 − α/2; m − 1)·sd/√m with α = 0.05. A verdict asks whether a
+bound of that interval is beyond some limit: low > 0 for *better*, low > −δ for *lossless*, high < 0
+for *worse*, high < δ for *equivalent*. A table with R rows asks each question R times, so each
+question is answered with Holm's step-down correction over the rows: order the rows by how strongly
+they support "yes"; the k-th is judged by its interval at level 1 − α/(R − k + 1), and from the first
+"no" on all are "no". So with probability at least 97.5 % no row of the table carries a wrong
+"better", and the same for each of the other words. With one row this is exactly the 95 % interval.
 
-Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6, 1979.
+Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+Statistics 6, 1979.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from typing import final
 
 ALPHA = 0.05
-"""Intervals have level 1 − ALPHA; each one-sided question has error ALPHA/2 over the whole table."""
+"""Intervals have level 1 − ALPHA; a one-sided question has error ALPHA/2 over the whole table."""
 
 
 @final
@@ -65,8 +66,7 @@ class Difference:
     def p_above(self, limit: float) -> float:
         """Return the p-value of the one-sided t test for "the true difference is > limit".
 
-        Differences that do not vary at all are taken at their word: 0 if they are above the limit, else
-        1.
+        Differences that do not vary at all are taken at their word: 0 above the limit, else 1.
         """
         distance, error = self.mean - limit, self.standard_error
         if math.isnan(error):
@@ -97,7 +97,7 @@ def standard_deviation(values: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
-    """Return which hypotheses are rejected with family-wise error at most alpha, whatever depends on what.
+    """Return which hypotheses are rejected with family-wise error at most alpha, under any dependence.
 
     NaN is a row that was not tested: never rejected, and not counted.
 
@@ -117,9 +117,9 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
 def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
     """Return the word each row of a table has earned against full training.
 
-    `better`, else `lossless`, else `worse`, else `undecided`; `(equivalent)` is added to the first two
-    where the row is also shown to be no more than the margin better; `one seed` where nothing can
-    be tested.
+    `better`, else `lossless`, else `worse`, else `undecided`; `(equivalent)` is added to the first
+    two where the row is also shown to be no more than the margin better; `one seed` where nothing
+    can be tested.
 
     Args:
         differences: to full, of every row of the table.

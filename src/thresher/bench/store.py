@@ -49,11 +49,14 @@ class Store:
                 record = json.loads(line)
                 missing = [name for name in _NEEDED if name not in record]
             except (ValueError, TypeError):
-                self.damaged.append(f"{self.path}, line {number}: damaged, skipped; the run is repeated")
+                self.damaged.append(
+                    f"{self.path}, line {number}: damaged, skipped; the run is repeated"
+                )
                 continue
             if missing:
                 self.damaged.append(
-                    f"{self.path}, line {number}: no {', '.join(missing)}; skipped, the run is repeated"
+                    f"{self.path}, line {number}: no {', '.join(missing)}; skipped, "
+                    "the run is repeated"
                 )
                 continue
             self.records[record["key"]] = record
@@ -61,7 +64,7 @@ class Store:
     def append(self, record: dict[str, Any]) -> None:
         """Add a finished run; when this returns it is on the disk.
 
-        A write that was cut off leaves a last line without its end; the next one starts on a new line.
+        A write that was cut off leaves a last line without its end; the next starts a new line.
         """
         line = json.dumps(record, ensure_ascii=False, allow_nan=True).encode() + b"\n"
         with self.path.open("ab+") as file:
@@ -87,4 +90,6 @@ def _require_writable(folder: Path) -> None:
             with existing.open("ab"):
                 pass
     except OSError as error:
-        raise FolderError(f"--out {folder} cannot be written ({error.strerror})", cure=cure) from error
+        raise FolderError(
+            f"--out {folder} cannot be written ({error.strerror})", cure=cure
+        ) from error

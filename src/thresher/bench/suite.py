@@ -155,9 +155,9 @@ def asked_rows(
 def added_rows(rates: dict[Row, float], epochs: int) -> list[Row]:
     """Return the controls for methods that did not save what was asked: same rate, no method.
 
-    A method whose achieved rate differs by more than 0.01 from the asked one is compared with random
-    pruning at the achieved rate and the same step length, and with that many fewer epochs, unless
-    such a row is there already.
+    A method whose achieved rate differs by more than 0.01 from the asked one is compared with
+    random pruning at the achieved rate and the same step length, and with that many fewer epochs,
+    unless such a row is there already.
 
     Args:
         rates: achieved rate, mean over seeds, of every asked row that has all its seeds.

@@ -75,10 +75,15 @@ class Line:
     fewer_epochs: Control | None = None
 
     @property
-    def has_helped(self) -> bool:
-        """Whether it is shown to beat both controls."""
-        controls = (self.random, self.fewer_epochs)
-        return all(control is not None and control.is_beaten == "yes" for control in controls)
+    def has_helped(self) -> str:
+        """`yes` if it is shown to beat both controls, `no` if shown to lose to one of them."""
+        if self.random is None or self.fewer_epochs is None:
+            return "–"
+        words = {self.random.is_beaten, self.fewer_epochs.is_beaten}
+        for word in ("one seed", "no", "not shown"):
+            if word in words:
+                return word
+        return "yes"
 
 
 def summarise(records: Records, margin: float) -> list[Line]:

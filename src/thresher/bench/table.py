@@ -34,19 +34,48 @@ class Heading:
     command: str
 
 
-def terminal(lines: Sequence[Line], heading: Heading) -> Table:
-    """Return the table as rich prints it."""
+_COST = ("saved", "samples", "extra forwards", "time", "speed-up")
+_CONTROLS = ("> random?", "> fewer epochs?")
+
+
+def terminal(lines: Sequence[Line], heading: Heading, width: int) -> list[Table]:
+    """Return what rich prints: one table if the terminal is wide enough, else two that fit better.
+
+    On narrow terminals what was saved and what it cost come apart, and the differences to the
+    controls are left out; `table.md` has everything.
+
+    Args:
+        lines: of the table.
+        heading: with its title.
+        width: of the terminal, in characters.
+    """
+    columns = cells(lines)
+    if _width(columns) <= width:
+        return [_terminal_table(lines, columns, heading.title)]
+    common = {"method", "step", "asked"}
+    cost = {name: column for name, column in columns.items() if name in common | {*_COST}}
+    outcome = {name: column for name, column in columns.items() if name not in _COST}
+    if _width(outcome) > width:
+        outcome = {name: column for name, column in outcome.items() if name not in _CONTROLS}
+    first = _terminal_table(lines, cost, f"{heading.title}: what was saved")
+    return [first, _terminal_table(lines, outcome, f"{heading.title}: what it cost")]
+
+
+def _width(columns: dict[str, list[str]]) -> int:
+    return sum(max(map(len, (name, *column))) + 2 for name, column in columns.items())
+
+
+def _terminal_table(lines: Sequence[Line], columns: dict[str, list[str]], title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=heading.title, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    names, rows = cells(lines)
-    for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=index != 0)
-    previous = None
-    for line, row in zip(lines, rows, strict=True):
-        if previous is not None and previous != line.row.prune_ratio:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in _TEXTS else "right")
+    previous = lines[0].row.prune_ratio
+    for line, row in zip(lines, zip(*columns.values(), strict=True), strict=True):
+        if previous != line.row.prune_ratio:
             table.add_section()
         previous = line.row.prune_ratio
         texts = [Text(cell, style=_style(cell)) for cell in row]
@@ -56,21 +85,26 @@ def terminal(lines: Sequence[Line], heading: Heading) -> Table:
 
 def markdown(lines: Sequence[Line], heading: Heading) -> str:
     """Return the table as a Markdown page."""
-    names, rows = cells(lines)
-    aligned = ["---" if index < 2 else "---:" for index in range(len(names))]
-    table = [f"| {' | '.join(cell)} |" for cell in (names, aligned, *rows)]
+    columns = cells(lines)
+    aligned = ["---" if name in _TEXTS else "---:" for name in columns]
+    rows = zip(*columns.values(), strict=True)
+    table = [f"| {' | '.join(row)} |" for row in (columns, aligned, *rows)]
     parts = [f"# {heading.title}", f"    {heading.command}", "\n".join(table)]
     return "\n\n".join([*parts, *legend(lines, heading)]) + "\n"
 
 
-def cells(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
-    """Return the column names and every row's cells; columns without content are left out."""
+_TEXTS = ("method", "step", "verdict", "helped?")
+
+
+def cells(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Return every column's cells by the column's name; columns without content are left out."""
     columns: dict[str, list[str]] = {
         "method": [line.row.label for line in lines],
         "step": [line.row.step_length for line in lines],
         "asked": [_number(line.row.prune_ratio, ".2f") for line in lines],
         "saved": [f"{line.rate:.3f}" for line in lines],
         "samples": [f"{line.samples:,.0f}" for line in lines],
+        "extra forwards": [f"{line.extra_forwards:,.0f}" for line in lines],
         "time": [duration(line.seconds) for line in lines],
         "speed-up": [_number(line.speed_up, ".2f", "×") for line in lines],
         "accuracy %": [_mean_sd(line) for line in lines],
@@ -78,45 +112,36 @@ def cells(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
         "verdict": [line.verdict for line in lines],
         "> random?": [_beaten(line.random) for line in lines],
         "> fewer epochs?": [_beaten(line.fewer_epochs) for line in lines],
+        "helped?": [line.has_helped for line in lines],
     }
-    if any(line.extra_forwards for line in lines):
-        columns["extra forwards"] = [f"{line.extra_forwards:,.0f}" for line in lines]
-    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+    if not any(line.extra_forwards for line in lines):
+        del columns["extra forwards"]
+    return columns
 
 
 def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
     """Return what a reader has to know, one paragraph each."""
     margin = f"{heading.margin:g}"
+    tried = [line for line in lines if not is_control(line.row.method)]
+    helped = [line for line in tried if line.has_helped == "yes"]
     texts = [
         f"{heading.num_seeds} seed{'s' * (heading.num_seeds != 1)}; under one seed all rows share "
-        "initial weights, data order and augmentation. Accuracy is the last epoch's, mean ± sd. "
-        "Time is the training loop's wall clock, selection included, evaluation not; speed-up is "
-        "paired with full in this comparison. Asked and saved are shares of the full run's sample visits.",
-        "To full: mean paired difference in points with its own 95 % t interval. Verdicts are corrected "
+        "initial weights, data order and augmentation. Asked and saved: shares of the full run's "
+        "sample visits. Time: wall clock of the training loop, selection included, evaluation not; "
+        "speed-up: paired with full. Accuracy: of the last epoch, mean ± sd.",
+        "To full: mean paired difference in points, with its own 95 % t interval. Verdicts, corrected "
         "for the number of rows (Holm): better: low > 0; else lossless: low > "
         f"−{margin}; else worse: high < 0; else undecided; (equivalent): also high < {margin}.",
         "> random?: against random pruning at the same rate and step length; > fewer epochs?: against "
-        "the number of epochs of nearest cost. Mean paired difference, and yes, no or not shown (Holm).",
+        "the number of epochs of nearest cost; yes, no and not shown are corrected in the same way. "
+        "A method that does not beat both has not helped: "
+        f"{len(helped)} of {len(tried)} rows are shown to have.",
     ]
-    if judgement := _judgement(lines):
-        texts.append(judgement)
-    if any(line.num_seeds != heading.num_seeds for line in lines):
-        rows = [f"{line.row} {line.num_seeds}" for line in lines if line.num_seeds != heading.num_seeds]
-        texts.append(f"Incomplete, finished seeds: {', '.join(rows)}.")
+    missing = [line for line in lines if line.num_seeds != heading.num_seeds]
+    if missing:
+        rows = ", ".join(f"{line.row} ({line.num_seeds})" for line in missing)
+        texts.append(f"Incomplete rows, with their finished seeds: {rows}.")
     return [*texts, *heading.notes]
-
-
-def _judgement(lines: Sequence[Line]) -> str:
-    """Say which methods have helped; §8 of the design: beating full's time alone is not it."""
-    tried = [line for line in lines if not is_control(line.row.method)]
-    if not tried:
-        return ""
-    helped = ", ".join(str(line.row) for line in tried if line.has_helped) or "none"
-    others = ", ".join(str(line.row) for line in tried if not line.has_helped) or "none"
-    return (
-        "A method has helped only if it beats both random pruning at the same rate and fewer epochs at "
-        f"the same cost. Shown here: {helped}. Not shown: {others}."
-    )
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """Runs in processes of their own, each with its share of threads; the parent only listens.
 
-A worker is told a configuration through its pipe and answers with an event per epoch and a last one.
-It never writes to disk: the parent does, one line for each finished run, so that lines are whole and
-Ctrl-C loses only what was being trained.
+A worker is told a configuration through its pipe and answers with an event per epoch and a last
+one. It never writes to disk: the parent does, one line for each finished run, so that lines are
+whole and Ctrl-C loses only what was being trained.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -160,7 +160,7 @@ def _serve(pipe: Connection, folder: str | None) -> None:
         try:
             pipe.send(message)
         except OSError:
-            # Nobody is left to tell. Not an Exception, which would be reported as the run's failure.
+            # Nobody is left to tell. Not an Exception: that would be reported as the run's failure.
             raise SystemExit from None
 
     loaded = None
@@ -183,7 +183,7 @@ def _serve(pipe: Connection, folder: str | None) -> None:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def _interrupts_held() -> Generator[None]:
     """Start processes with Ctrl-C blocked, so that none dies of it before it can ignore it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

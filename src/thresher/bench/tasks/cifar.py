@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -63,7 +64,7 @@ def read_strips(path: Path) -> Images:
             blob, offsets = npz[f"{split}_webp"].tobytes(), npz[f"{split}_offsets"].tolist()
             images = np.empty((num, 32, 32, 3), np.uint8)
             done = 0
-            for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+            for begin, end in pairwise(offsets):
                 strip: Any = np.asarray(Image.open(io.BytesIO(blob[begin:end])).convert("RGB"))
                 strip = strip.reshape(-1, 32, 32, 3)
                 images[done : done + len(strip)] = strip
@@ -86,7 +87,7 @@ def _task(name: str, title: str, classes: int, mean: tuple[float, ...], std: tup
         model=ResNet(
             channels=3, classes=classes, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
         ),
-        budget=Budget(epochs=10),
+        budget=Budget(epochs=12),
         mean=mean,
         std=std,
         shift=2,

@@ -1,0 +1,66 @@
+"""Train a small network on scikit-learn's handwritten digits, half of the visits pruned.
+
+    pip install "thresher[bench]" && python pruned.py
+
+examples/plain.py is this script without Thresher in it.
+"""
+
+import argparse
+import time
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import thresher
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--epochs", type=int, default=20)
+parser.add_argument("--seed", type=int, default=0)
+args = parser.parse_args()
+
+torch.manual_seed(args.seed)
+torch.set_num_threads(1)
+
+images, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+images = images.float().div(16).view(-1, 1, 8, 8)
+train = TensorDataset(images[::2], labels[::2])
+test_images, test_labels = images[1::2], labels[1::2]
+
+model = nn.Sequential(
+    nn.Conv2d(1, 32, 3, padding=1),
+    nn.BatchNorm2d(32),
+    nn.ReLU(),
+    nn.Conv2d(32, 32, 3, padding=1),
+    nn.BatchNorm2d(32),
+    nn.ReLU(),
+    nn.Flatten(),
+    nn.Linear(32 * 64, 10),
+)
+loader = DataLoader(train, batch_size=32, shuffle=True)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs * len(loader))
+
+pruner = thresher.Pruner(thresher.RePB(prune_ratio=0.5), epochs=args.epochs, seed=args.seed)
+loader = pruner.wrap(loader)
+scheduler = pruner.pace(scheduler)
+
+start = time.perf_counter()
+for _ in range(args.epochs):
+    model.train()
+    for x, y in loader:
+        losses = F.cross_entropy(model(x), y, reduction="none")
+        loss = pruner.reduce(losses)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+seconds = time.perf_counter() - start
+
+model.eval()
+with torch.inference_mode():
+    accuracy = (model(test_images).argmax(1) == test_labels).float().mean().item()
+print(f"{accuracy:.1%} right on {len(test_labels)} held-out digits, trained in {seconds:.1f} s")
+print(pruner.report())
