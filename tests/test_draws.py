@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -49,12 +50,12 @@ def solve_by_sorting(importance: list[float], budget: float) -> list[float]:
         return [1.0] * n
     if positive <= budget:
         return [1.0 if a > 0 else (budget - positive) / (n - positive) for a in importance]
-    descending = sorted(importance, reverse=True)
+    exact = [Fraction(a) for a in importance]
+    descending, b = sorted(exact, reverse=True), Fraction(budget)
     for k in range(math.ceil(budget)):
-        rest = math.fsum(descending[k:])
-        if descending[k] * (budget - k) <= rest * (1 + 1e-15):
-            c = rest / (budget - k)
-            return [min(a / c, 1.0) for a in importance]
+        rest = sum(descending[k:], Fraction())
+        if descending[k] * (b - k) <= rest:
+            return [float(min(a * (b - k) / rest, Fraction(1))) for a in exact]
     raise AssertionError("the condition holds at k = ceil(budget) - 1")
 
 

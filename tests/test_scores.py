@@ -171,8 +171,9 @@ def test_closed_form_is_the_gradient_of_torchs_cross_entropy(
     theirs = reference(
         logits, targets, weight=weight, label_smoothing=smoothing, ignore_index=ignore_index
     )
-    # A smoothed norm can vanish at the optimum: there only its absolute error is small.
-    assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * smoothing + 1e-30)
+    # A smoothed norm can vanish at the optimum: there only its absolute error is small. And
+    # autograd's own 1 - p is only good to float64's absolute rounding.
+    assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * smoothing + 1e-13)
 
 
 @MANY

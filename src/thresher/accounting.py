@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, final
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thresher.plan import Plan, Trace
+from thresher.schedule import RATE_TOLERANCE
 
 
 @final
@@ -105,6 +106,7 @@ class Report:
         asked: the prune ratio that was asked, or None.
         rows: one an epoch; the last may still be in progress.
         notes: what its owner should know.
+        ends_in_epoch: whether the run may end within an epoch, as one of a number of steps does.
     """
 
     method: str
@@ -113,6 +115,7 @@ class Report:
     asked: float | None
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ends_in_epoch: bool = False
 
     @property
     def planned(self) -> int:
@@ -141,9 +144,44 @@ class Report:
 
     @property
     def prune_rate(self) -> float:
-        """1 - trained / (n · epochs), over the epochs that have begun."""
-        visits = self.num_samples * len(self.rows)
-        return 1 - self.trained / visits if visits else 0.0
+        """1 - trained / (n · epochs), over the epochs that have begun.
+
+        Of an epoch that the end of the run cuts short, only the part that was trained has begun.
+        """
+        begun = float(len(self.rows))
+        if self.ends_in_epoch and self.rows:
+            begun -= 1 - self.rows[-1].trained / self.rows[-1].planned
+        return 1 - self.trained / (self.num_samples * begun) if begun else 0.0
+
+    def with_notes(self, *, is_complete: bool) -> Report:
+        """Return the report with notes on all that was not as asked or planned."""
+        notes = [*self._notes_on_rate()] if is_complete else []
+        skipped = sum(row.skipped_batches for row in self.rows)
+        broken = sum(row.non_finite for row in self.rows)
+        extra = 0 if self.epochs is None else max(0, len(self.rows) - self.epochs)
+        if skipped:
+            notes.append(f"batches fetched but never reduced, so not trained: {skipped:,}")
+        if broken:
+            notes.append(f"scores that were NaN or infinite and counted as unseen: {broken:,}")
+        if extra:
+            notes.append(f"epochs trained beyond the planned {self.epochs}, on all samples: {extra}")
+        return replace(self, notes=[*self.notes, *notes])
+
+    def _notes_on_rate(self) -> Iterator[str]:
+        off = 0.0 if self.asked is None else self.prune_rate - self.asked
+        numbers = f"asked {_percent(self.asked or 0.0)}, saved {_percent(self.prune_rate)}"
+        if off < -RATE_TOLERANCE:
+            yield f"{numbers}: the most {self.method.split('(')[0]} could prune in this run"
+        elif off > RATE_TOLERANCE:
+            yield f"{numbers}: more than was asked"
+        whole = self.rows[:-1] if self.ends_in_epoch else self.rows
+        left = sum(row.planned - row.trained for row in whole)
+        share = left / (self.num_samples * max(1, len(self.rows)))
+        if share > RATE_TOLERANCE:
+            yield (
+                f"{_percent(share)} of all visits were planned but not trained: the loop left "
+                "epochs early or skipped batches, or drop_last left out the last ones"
+            )
 
     def __str__(self) -> str:
         asked = "" if self.asked is None else f" (asked: {self.asked:.0%} over the run)"
@@ -163,6 +201,10 @@ class Report:
             for row in self.rows
         ]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def rows_to_tensor(rows: list[Row], capacity: int) -> Tensor:

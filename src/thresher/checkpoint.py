@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
+import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from thresher.methods._method import Method
 from thresher.settings import Settings
 
 _FORMAT = 1
+_KEYS = ("method", "settings", "num_samples", "visits", "shuffled", "clock")
 
 
 def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
@@ -39,6 +40,13 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
             f"The state has format {state.get('format')!r}",
             f"format {_FORMAT}, as Pruner.state_dict makes it",
         )
+    missing = [name for name in _KEYS if name not in state]
+    if missing:
+        raise CheckpointError(
+            f"The state lacks {', '.join(missing)}",
+            f"{', '.join(_KEYS)}",
+            "Save all of Pruner.state_dict()",
+        )
     settings.require_same(state["settings"], method, state["method"])
 
 
@@ -47,17 +55,20 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
 
     Whatever happens on the way (a full disk, a kill), an older file at `path` survives whole.
     """
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    target = Path(path).resolve()
+    # Not by tempfile, whose files only their owner may read, whatever the umask says.
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with draft.open("xb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(target)
+        draft.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+    if os.name != "posix":
+        return
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -74,8 +85,9 @@ def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})",
+            f"{path} cannot be read ({reason.rstrip('.')})",
             "a file that pruner.save wrote",
             "It may be cut short: use an older checkpoint",
         ) from error

@@ -59,18 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 1
     except KeyboardInterrupt:
-        _complain("stopped before any training")
+        _complain("stopped")
         return 130
     except SystemExit as leaving:
         # How jsonargparse leaves: 0 after --help and --version, 2 for what it refuses.
         return leaving.code if isinstance(leaving.code, int) else 1
 
 
+def parse(arguments: Sequence[str] | None) -> Options:
+    """Return what a command line and its YAML file ask for.
+
+    Raises:
+        SettingError: a value that no comparison can use.
+        SystemExit: the flags cannot be read, or only help was wanted.
+
+    Example:
+        >>> parse(["compare", "--seeds", "2", "--step-exponent", "published", "0.5"]).seeds
+        (0, 1)
+    """
+    given: Any = _parser().parse_args(None if arguments is None else list(arguments))
+    return Options(**_values(given.as_dict()["compare"]))
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     from rich.console import Console
 
-    given: Any = _parser().parse_args(None if arguments is None else list(arguments))
-    options = Options(**_values(given.as_dict()["compare"]))
+    options = parse(arguments)
     # Where nobody watches, a table may be as wide as it likes.
     return compare(options, Console(width=None if sys.stdout.isatty() else 200))
 
@@ -96,10 +110,20 @@ def _step_exponent(text: str | float) -> float | None:
 
 
 def _parser() -> Any:
-    from jsonargparse import ArgumentParser
+    from argparse import RawDescriptionHelpFormatter
 
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+        """Keeps the line breaks of lists and examples, and the help texts as they are written."""
+
+        def _get_help_string(self, action: Any) -> str:
+            return action.help or ""
+
+    # Subcommands take over the formatter.
     parser: Any = ArgumentParser(
         prog="thresher",
+        formatter_class=Formatter,
         description="Train on the samples that matter, and see what it saves and costs.",
         version=thresher.__version__,
     )
@@ -111,19 +135,10 @@ def _parser() -> Any:
 
 
 def _compare_parser() -> Any:
-    from argparse import RawDescriptionHelpFormatter
-
-    from jsonargparse import ArgumentParser, DefaultHelpFormatter
-
-    class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-        """Keeps the line breaks of lists and examples, and the help texts as they are written."""
-
-        def _get_help_string(self, action: Any) -> str:
-            return action.help or ""
+    from jsonargparse import ArgumentParser
 
     parser: Any = ArgumentParser(
         prog="thresher compare",
-        formatter_class=Formatter,
         description=(
             "Train the same model on full and on pruned data under paired seeds, and show in one\n"
             "table what was saved and what it cost.\n\n"

@@ -30,7 +30,7 @@ from thresher.errors import (
     ThresherWarning,
 )
 from thresher.ledger import Ledger
-from thresher.plan import Trace
+from thresher.plan import Plan, Trace
 from thresher.planning import Planner
 from thresher.progress import Progress
 from thresher.schedule import Budget
@@ -61,6 +61,7 @@ class Clock:
         accumulation_steps: micro-batches per optimizer step.
         steps: optimizer steps of a run that is measured in them.
         log: called with an epoch's numbers, and the optimizer steps so far, when it closes.
+        opened: called with each plan when its first batch is trained.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Clock:
         accumulation_steps: int = 1,
         steps: int | None = None,
         log: Callable[[dict[str, float], int], None] | None = None,
+        opened: Callable[[Plan], None] | None = None,
     ) -> None:
         self.planner = planner
         self.budget = budget
@@ -78,10 +80,12 @@ class Clock:
         self.steps = steps
         self.epoch = 0
         self._log = log
+        self._opened = opened
         self.rows: list[Row] = []
         self._visits = 0
         self._steps_closed = 0
-        self.ledger = Ledger(budget.num_samples, planner.method.columns())
+        method = planner.method
+        self.ledger = Ledger(budget.num_samples, method.columns(), method.scalars())
         self._current: Progress | None = None
         self._coming: _Coming | None = None
         self._pending: dict[str, Any] | None = None
@@ -93,11 +97,11 @@ class Clock:
         """The epoch in progress; its plan is made when it is first looked at."""
         if self._current is None:
             start = time.perf_counter()
-            self._current = self._progress(self.ledger, self.epoch, self._visits)
+            current = self._progress(self.ledger, self.epoch, self._visits)
             self._planning_seconds = time.perf_counter() - start
             if self._pending is not None:
-                self._resume(self._current, self._pending)
-                self._pending = None
+                self._resume(current, self._pending)
+            self._current, self._pending = current, None
         return self._current
 
     @property
@@ -185,6 +189,8 @@ class Clock:
         self.ledger, self._current = coming.ledger, coming.progress
         self._planning_seconds, self._coming = coming.planning_seconds, None
         self.epoch += 1
+        if self._opened is not None:
+            self._opened(self._current.plan)
         if coming.row.non_finite and not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -198,13 +204,13 @@ class Clock:
 
     def all_rows(self) -> list[Row]:
         """Return the rows of all closed epochs, and of the one in progress if it has begun."""
-        current = self._current
+        current = self._current if self._pending is None else self.current
         if current is None or not current.micro_batches:
             return list(self.rows)
         return [*self.rows, self._row(current, current.trace(), 0.0)]
 
-    def require_same(self, *, num_samples: int, shuffled: bool) -> None:
-        """Refuse another data set length, or another order once a plan was made."""
+    def require_same(self, *, num_samples: int, shuffled: bool, is_wrapped: bool = False) -> None:
+        """Refuse another data set length, or another order once a loader or a plan has one."""
         if num_samples != self.budget.num_samples:
             raise DatasetChangedError(
                 f"A data set of {num_samples} samples",
@@ -212,10 +218,9 @@ class Clock:
                 "Ids are positions in the data set; for a changed one start a new Pruner",
             )
         if shuffled != self.planner.shuffled:
-            if self._current is not None:
+            if is_wrapped or self._current is not None:
                 raise SettingError(
-                    f"A loader with shuffle={shuffled} in a run planned with "
-                    f"shuffle={self.planner.shuffled}",
+                    f"The run has shuffle={self.planner.shuffled}, and now shuffle={shuffled}",
                     "one order for the whole run",
                     "Wrap the loader before asking for a plan, and build it as in the saved run",
                 )

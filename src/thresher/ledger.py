@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -44,13 +44,18 @@ class Ledger:
         4.0
     """
 
-    def __init__(self, num_samples: int, columns: Iterable[Column] = ()) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        columns: Iterable[Column] = (),
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:
         self.num_samples = num_samples
         self.columns = {
             column.name: torch.full((num_samples,), column.fill, dtype=column.dtype)
             for column in columns
         }
-        self.scalars: dict[str, float] = {}
+        self.scalars: dict[str, float] = dict(scalars or {})
 
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]

@@ -30,7 +30,7 @@ from thresher.errors import (
 )
 from thresher.hand import Hand
 from thresher.progress import Place, Progress
-from thresher.tagging import PlannedBatches, TaggedCollate, TaggedDataset
+from thresher.tagging import PlannedBatches, TaggedCollate, TaggedDataset, iter_quietly
 
 
 @final
@@ -161,7 +161,8 @@ class _Pass:
         self._loader = loader
         self._number = loader._passes
         self._expected = 0
-        self._batches = iter(loader._inner)
+        start = iter_quietly if progress.is_resumed else iter
+        self._batches = start(loader._inner)
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from thresher.errors import SettingError, ThresherWarning
+from thresher.plan import Plan
 
 
 class Position(NamedTuple):
@@ -30,20 +31,80 @@ class Position(NamedTuple):
 
 
 @final
+class RateFactor:
+    """What a method multiplies an optimizer's learning rates by.
+
+    Args:
+        optimizer: its groups' rates are the designed ones times the factor that was put on last.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.designed: list[float | Tensor] | None = None
+
+    def put_on(self, factor: float) -> None:
+        """Multiply the designed rates by `factor`, never by an earlier one too."""
+        self.take_off()
+        if factor == 1:
+            return
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.designed = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+        self._set([rate * factor for rate in self.designed])
+
+    def take_off(self) -> None:
+        """Restore the designed rates."""
+        if self.designed is not None:
+            self._set(self.designed)
+            self.designed = None
+
+    def _set(self, rates: list[float | Tensor]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+@final
+class RateFactors:
+    """The factors of all optimizers whose schedulers are paced."""
+
+    def __init__(self) -> None:
+        self._factors: list[RateFactor] = []
+
+    def of(self, optimizer: Optimizer) -> RateFactor:
+        """Return the optimizer's factor: one, or two schedulers of it would multiply twice."""
+        for factor in self._factors:
+            if factor.optimizer is optimizer:
+                return factor
+        self._factors.append(RateFactor(optimizer))
+        return self._factors[-1]
+
+    def put_on(self, plan: Plan) -> None:
+        """Multiply all designed rates by the factor of the plan that is being trained."""
+        for factor in self._factors:
+            factor.put_on(plan.learning_rate_factor)
+
+
+@final
 class PacedScheduler(LRScheduler):
     """Drives `inner` so that its curve over the training stays as it was designed.
 
     Per step, call j of an epoch of k planned steps brings the inner scheduler to step
     e K + round(j K / k) of the full run, so every epoch ends at the designed rate. Per epoch, calls
-    pass through. The method's own factor multiplies the rates after each inner step and is taken
-    off before the next, so that it never compounds.
+    pass through. The method's own factor multiplies the rates after each inner step, and again when
+    its epoch begins, and is taken off before the next, so that it never compounds.
 
     Other attributes are the inner scheduler's. Cost: at most K inner steps an epoch.
     """
 
     # LRScheduler's constructor would take a first step of its own.
     def __init__(
-        self, inner: LRScheduler | ReduceLROnPlateau, position: Callable[[], Position], per: str
+        self,
+        inner: LRScheduler | ReduceLROnPlateau,
+        position: Callable[[], Position],
+        per: str,
+        factor: RateFactor,
     ) -> None:
         if per not in ("step", "epoch"):
             raise SettingError(f"pace(per={per!r})", "'step' or 'epoch'")
@@ -59,22 +120,24 @@ class PacedScheduler(LRScheduler):
         self._epoch = -1
         self._calls = 0
         self._advanced = 0
-        self._designed: list[float] | None = None
+        self._factor = factor
         self._has_warned = False
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """Advance; per epoch, arguments such as ReduceLROnPlateau's metric go to the inner one."""
+        if self._per == "step" and any(value is not None for value in (*args, *kwargs.values())):
+            raise SettingError(
+                f"step got {args or kwargs} from a scheduler paced per step",
+                "step() without arguments, as the pruner knows the position",
+                "To step on a metric or a position of your own, use pace(scheduler, per='epoch')",
+            )
         position = self._position()
-        self._take_factor_off()
+        self._factor.take_off()
         if self._per == "epoch":
             self.inner.step(*args, **kwargs)
         else:
             self._catch_up(position)
-        if position.factor != 1:
-            groups = self._optimizer.param_groups
-            self._designed = [group["lr"] for group in groups]
-            for group in groups:
-                group["lr"] = group["lr"] * position.factor
+        self._factor.put_on(position.factor)
 
     def _catch_up(self, position: Position) -> None:
         planned, full = position.planned, position.full
@@ -104,20 +167,9 @@ class PacedScheduler(LRScheduler):
             cast("LRScheduler", self.inner).step()
             self._advanced += 1
 
-    def _take_factor_off(self) -> None:
-        if self._designed is None:
-            return
-        for group, rate in zip(self._optimizer.param_groups, self._designed, strict=True):
-            group["lr"] = rate
-        self._designed = None
-
-    @property
-    def _optimizer(self) -> Optimizer:
-        return self.inner.optimizer
-
     def get_last_lr(self) -> list[float | Tensor]:
         """Return the rates in use, the method's factor included."""
-        return [group["lr"] for group in self._optimizer.param_groups]
+        return [group["lr"] for group in self.inner.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the inner scheduler's state and how far it was driven."""
@@ -126,14 +178,14 @@ class PacedScheduler(LRScheduler):
             "epoch": self._epoch,
             "calls": self._calls,
             "advanced": self._advanced,
-            "designed": None if self._designed is None else list(self._designed),
+            "designed": None if self._factor.designed is None else list(self._factor.designed),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore both."""
         self.inner.load_state_dict(state_dict["inner"])
         self._epoch, self._calls = state_dict["epoch"], state_dict["calls"]
-        self._advanced, self._designed = state_dict["advanced"], state_dict["designed"]
+        self._advanced, self._factor.designed = state_dict["advanced"], state_dict["designed"]
 
     def __getattr__(self, name: str) -> Any:
         # Before `inner` is set (unpickling, copying) there is nobody to ask.
@@ -142,10 +194,14 @@ class PacedScheduler(LRScheduler):
         return getattr(self.inner, name)
 
 
+# Optimizers that divide a gradient by its own size, whatever they are derived from.
+_SCALE_FREE = ("ada", "rmsprop", "rprop", "lion", "muon", "lamb")
+
+
 def warn_if_cancelled(optimizer: Optimizer, step_exponent: float | None) -> None:
     """Warn that an optimizer of Adam's kind cancels what a step exponent multiplies the loss by."""
     name = type(optimizer).__name__
-    if step_exponent is not None and "adam" in name.lower():
+    if step_exponent is not None and any(part in name.lower() for part in _SCALE_FREE):
         warnings.warn(
             f"step_exponent={step_exponent} multiplies an epoch's losses by a constant, which "
             f"{name} cancels; expected: an optimizer such as SGD.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -27,7 +28,7 @@ class Protection:
     Args:
         always_keep: int64 ids.
         min_per_class: samples of each class that every epoch keeps, or all if it has fewer.
-        labels: int64, shape (n,): the class of each sample, from 0.
+        labels: int64, shape (n,): the class of each sample.
     """
 
     always_keep: Tensor | None = None
@@ -42,14 +43,13 @@ class Protection:
         labels: Tensor | Sequence[int] | None,
     ) -> Protection:
         """Check what the user gave and take it over as tensors."""
-        if (min_per_class > 0) != (labels is not None):
+        if min_per_class < 0 or (min_per_class > 0) != (labels is not None):
             raise SettingError(
                 f"min_per_class={min_per_class} {'without' if labels is None else 'with'} labels",
                 "both or neither",
                 "labels is the class of each sample of the data set, shape (n,)",
             )
-        ids = None if always_keep is None else torch.as_tensor(always_keep, dtype=torch.int64)
-        classes = None if labels is None else torch.as_tensor(labels, dtype=torch.int64)
+        ids, classes = _whole_numbers("always_keep", always_keep), _whole_numbers("labels", labels)
         return cls(always_keep=ids, min_per_class=min_per_class, labels=classes)
 
     def check(self, num_samples: int) -> None:
@@ -59,20 +59,25 @@ class Protection:
             raise SettingError(
                 f"always_keep holds ids from {int(ids.min())} to {int(ids.max())}",
                 f"ids of the {num_samples} samples, from 0 to {num_samples - 1}",
+                "An id is a sample's position in the data set",
             )
-        if labels is not None and labels.shape != (num_samples,):
-            raise SettingError(f"labels of shape {tuple(labels.shape)}", f"shape ({num_samples},)")
+        if labels is not None and len(labels) != num_samples:
+            raise SettingError(
+                f"{len(labels)} labels for a data set of {num_samples} samples",
+                "the class of each sample",
+                "Give them in the order of the data set: labels[i] is the class of dataset[i]",
+            )
 
     def apply(self, selection: Selection, draws: Draws) -> Selection:
         """Return the selection with the protected samples in it, at the weight of a certain one."""
         if self.always_keep is None and self.labels is None:
             return selection
-        kept = selection.kept.clone()
+        kept = selection.kept
         certain = torch.zeros_like(kept)
         if self.always_keep is not None:
             certain[self.always_keep] = True
         if self.labels is not None:
-            certain |= self._lacking(kept | certain, draws)
+            certain |= self._floor(draws)
         weights = selection.weights
         if weights is None:
             weights = torch.ones(len(kept))
@@ -85,20 +90,29 @@ class Protection:
             facts=selection.facts,
         )
 
-    def _lacking(self, kept: Tensor, draws: Draws) -> Tensor:
-        """Random left-out samples that lift every class to its floor: bool, shape (n,)."""
+    def _floor(self, draws: Draws) -> Tensor:
+        """Each class's floor of random samples: bool, shape (n,).
+
+        Drawn apart from the method's own choice. A floor that only filled up what the method left
+        too low would bring its samples in more often than their weights make up for.
+        """
         assert self.labels is not None
-        labels, mask = self.labels.numpy(), kept.numpy()
-        missing = self.min_per_class - np.bincount(labels[mask], minlength=int(labels.max()) + 1)
-        out = np.flatnonzero(~mask & (missing > 0)[labels])
-        chance = draws.uniform(len(labels), "class floor", dtype=torch.float64).numpy()[out]
-        out = out[np.lexsort((chance, labels[out]))]
-        # The place of each left-out sample among those of its class, after the random sort.
-        _, first, place = np.unique(labels[out], return_index=True, return_inverse=True)
-        chosen = out[np.arange(len(out)) - first[place] < missing[labels[out]]]
-        added = torch.zeros_like(kept)
-        added[torch.from_numpy(chosen)] = True
-        return added
+        chance = draws.uniform(len(self.labels), "class floor", dtype=torch.float64).numpy()
+        floor = np.zeros(len(chance), dtype=bool)
+        for members in self._classes:
+            if len(members) > self.min_per_class:
+                smallest = np.argpartition(chance[members], self.min_per_class - 1)
+                members = members[smallest[: self.min_per_class]]
+            floor[members] = True
+        return torch.from_numpy(floor)
+
+    @cached_property
+    def _classes(self) -> list[np.ndarray]:
+        """The ids of each class, int64."""
+        assert self.labels is not None
+        labels = self.labels.numpy()
+        order = np.argsort(labels, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 @final
@@ -180,3 +194,18 @@ class Planner:
 
 def _taken(column: Tensor, ids: Tensor) -> Tensor:
     return torch.from_numpy(column.numpy().take(ids.numpy()))
+
+
+def _whole_numbers(name: str, values: Tensor | Sequence[int] | None) -> Tensor | None:
+    if values is None:
+        return None
+    tensor = torch.as_tensor(values).cpu()
+    if not tensor.numel():
+        tensor = tensor.long()
+    if tensor.ndim != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise SettingError(
+            f"{name} of shape {tuple(tensor.shape)} and dtype {tensor.dtype}",
+            "whole numbers, in one dimension",
+            "For a mask, pass mask.nonzero().squeeze(1)" if tensor.dtype == torch.bool else "",
+        )
+    return tensor.to(torch.int64, copy=True)

@@ -32,6 +32,8 @@ class Progress:
         self.reduced_here = 0
         self.seen = 0
         self.skipped = 0
+        # Past it nothing was scored yet, so counting what is new there needs no look.
+        self._frontier = 0
         self._names = names
         self._accumulation_steps = accumulation_steps
         self._ids = plan.ids.numpy()
@@ -83,16 +85,25 @@ class Progress:
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
         if isinstance(place, slice):
-            self.seen += place.stop - place.start
+            self._count(place)
             for name in self._names:
                 score = scores[name]
                 self._buffer(name, score)[place].copy_(score.detach())
         else:
             self.seen += int(np.count_nonzero(self._step[np.unique(place)] < 0))
+            self._frontier = len(self._step)
             self._record_scattered(place, scores)
         self._step[place] = self.micro_batches // self._accumulation_steps
         self.micro_batches += 1
         self.reduced_here += 1
+
+    def _count(self, place: slice) -> None:
+        """Count the samples of `place` that are scored for the first time."""
+        if place.start >= self._frontier:
+            self.seen += place.stop - place.start
+        else:
+            self.seen += int(np.count_nonzero(self._step[place] < 0))
+        self._frontier = max(self._frontier, place.stop)
 
     def _record_scattered(self, place: np.ndarray, scores: Mapping[str, Tensor]) -> None:
         # Of a repeated id the last score wins; indexed assignment promises no order.
@@ -132,6 +143,11 @@ class Progress:
         mean = losses.dot(shares) if is_single else (losses * shares).sum()
         return mean if size == self._share_size else mean * (self._share_size / size)
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a part was trained before a checkpoint was loaded, and nothing since."""
+        return self.seen > 0 and self.reduced_here == 0
+
     def unseen(self, stop: int) -> np.ndarray:
         """Return the positions below `stop` that were not trained yet, ascending: int64."""
         return np.flatnonzero(self._step[:stop] < 0)
@@ -170,7 +186,12 @@ class Progress:
             # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
             broken = trace.seen & score.isnan()
             pending[name][self.plan.ids] = score.masked_fill(broken, torch.inf)
-        return {"micro_batches": self.micro_batches, "step": step, "scores": pending}
+        return {
+            "micro_batches": self.micro_batches,
+            "skipped": self.skipped,
+            "step": step,
+            "scores": pending,
+        }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore the scores of an epoch that was interrupted."""
@@ -180,5 +201,8 @@ class Progress:
         assert isinstance(done, int)
         self._step = step[self.plan.ids].numpy().copy()
         self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
-        self.micro_batches, self.reduced_here = done, 0
+        skipped = state["skipped"]
+        assert isinstance(skipped, int)
+        self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
         self.seen = int(np.count_nonzero(self._step >= 0))
+        self._frontier = int(np.flatnonzero(self._step >= 0)[-1]) + 1 if self.seen else 0

@@ -18,7 +18,7 @@ from thresher.errors import NotIteratedError
 from thresher.hand import Hand
 from thresher.loader import PlannedLoader, planned, taken_over
 from thresher.methods._method import Method
-from thresher.pacing import PacedScheduler, Position, warn_if_cancelled
+from thresher.pacing import PacedScheduler, Position, RateFactors, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
@@ -88,6 +88,7 @@ class Pruner:
         self._clock: Clock | None = None
         self._hand: Hand | None = None
         self._loader: PlannedLoader | None = None
+        self._factors = RateFactors()
         if num_samples is not None:
             self._start(num_samples, shuffled=True, visits=None)
 
@@ -107,6 +108,7 @@ class Pruner:
             accumulation_steps=self.settings.accumulation_steps,
             steps=self.settings.steps,
             log=self._log,
+            opened=self._factors.put_on,
         )
         self._hand = Hand(self._clock)
         return self._clock
@@ -137,7 +139,8 @@ class Pruner:
         if steps is not None:
             visits = steps * self.settings.accumulation_steps * grid.batch_size
         clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
-        clock.require_same(num_samples=num_samples, shuffled=shuffled)
+        is_wrapped = self._loader is not None
+        clock.require_same(num_samples=num_samples, shuffled=shuffled, is_wrapped=is_wrapped)
         assert self._hand is not None
         self._loader = planned(loader, clock, self._hand, grid)
         return cast("_Loader", self._loader)
@@ -150,8 +153,9 @@ class Pruner:
         Build `scheduler` for the unpruned number of steps. In a run with `steps=` it is stepped
         once an optimizer step anyway, so calls pass through.
         """
-        warn_if_cancelled(scheduler.optimizer, self.settings.step_exponent)
-        return PacedScheduler(scheduler, self._position, "epoch" if self.settings.steps else per)
+        optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
+        warn_if_cancelled(optimizer, self.settings.step_exponent)
+        return PacedScheduler(scheduler, self._position, per, self._factors.of(optimizer))
 
     def _position(self) -> Position:
         clock = self._running()
@@ -204,6 +208,7 @@ class Pruner:
         batch.require_length(losses, place)
         if not self._has_seen_losses:
             batch.check_first_losses(losses)
+            self._factors.put_on(progress.plan)
             self._has_seen_losses = True
         clock.admit(progress)
         progress.record(place, values)
@@ -231,7 +236,7 @@ class Pruner:
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
-        first = scores if isinstance(scores, Tensor) else next(iter(scores.values()))
+        first = scores if isinstance(scores, Tensor) else next(iter(scores.values()), None)
         if not batch.is_vector(first):
             batch.refuse_shape(first)
         values = batch.named_scores(self.method, first, scores)
@@ -266,13 +271,15 @@ class Pruner:
     def report(self) -> Report:
         """Return what was trained and saved so far; closes nothing."""
         clock = self._clock
-        return Report(
+        report = Report(
             method=repr(self.method),
             num_samples=0 if clock is None else clock.budget.num_samples,
             epochs=self.settings.epochs,
             asked=self.method.prune_ratio,
             rows=[] if clock is None else clock.all_rows(),
+            ends_in_epoch=self.settings.steps is not None,
         )
+        return report.with_notes(is_complete=self.finished)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
@@ -291,7 +298,11 @@ class Pruner:
             clock = self._start(
                 state["num_samples"], shuffled=state["shuffled"], visits=state["visits"]
             )
-        clock.require_same(num_samples=state["num_samples"], shuffled=state["shuffled"])
+        clock.require_same(
+            num_samples=state["num_samples"],
+            shuffled=state["shuffled"],
+            is_wrapped=self._loader is not None,
+        )
         clock.load_state_dict(state["clock"])
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -13,6 +13,9 @@ from thresher.methods._method import Method
 # shrink to a handful of samples; a ratio that needs more is not reached, and the report says so.
 _MOST = 0.95
 
+RATE_TOLERANCE = 0.01
+"""How far a run's rate may be from the asked one before its owner is told."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,12 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
         saved = size * epoch - visits
         share = (asked * size * budget.epochs - saved) / (size * left)
     return min(max(share, 0.0), max(_MOST, asked))
+
+
+def most_saved(method: Method, epochs: int) -> float:
+    """Return the share of a run's visits that a rule with this warm-up and δ could save at most."""
+    prunable = max(0, _last(method.delta, epochs) - method.first_prunable_epoch)
+    return prunable / epochs * max(_MOST, method.prune_ratio or 0.0)
 
 
 def _target_of_visits(method: Method, total: int, stood_for: float, visits: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from thresher.errors import CheckpointError, SettingError, ThresherWarning
 from thresher.methods._method import Method
+from thresher.schedule import RATE_TOLERANCE, most_saved
 
 # With two epochs, scores of the first could steer only the second.
 _FEWEST_EPOCHS = 3
@@ -66,6 +67,16 @@ class Settings:
             warnings.warn(
                 f"{type(method).__name__} learns from earlier epochs, and a run of {epochs} leaves "
                 f"nothing to prune from; expected: {_FEWEST_EPOCHS} epochs or more.",
+                ThresherWarning,
+                stacklevel=4,
+            )
+            return
+        asked, most = method.prune_ratio or 0.0, most_saved(method, epochs)
+        if asked - most > RATE_TOLERANCE:
+            warnings.warn(
+                f"{method!r} cannot save {asked:.0%} in {epochs} epochs: the first epoch, its "
+                f"warmup_epochs and delta leave too few to prune, enough for {most:.0%}; expected: "
+                "more epochs, less warm-up, a delta nearer to 1, or a lower prune_ratio.",
                 ThresherWarning,
                 stacklevel=4,
             )

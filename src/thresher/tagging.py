@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from thresher.progress import Progress
 
@@ -102,3 +103,17 @@ class PlannedBatches:
 
     def __len__(self) -> int:
         return self._count
+
+
+def iter_quietly(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Iterate a loader for the rest of an epoch, leaving its random generator as it was.
+
+    An iterator draws its workers' seed when it is made. The pass that was interrupted has drawn
+    its own, so another draw would shift all that is random after it, such as dropout.
+    """
+    generator = loader.generator or torch.default_generator
+    state = generator.get_state()
+    try:
+        return iter(loader)
+    finally:
+        generator.set_state(state)

@@ -61,7 +61,7 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> str:
         >>> require_known("task", "digit", TASKS)
         Traceback (most recent call last):
         thresher.bench.catalogue.UnknownNameError: unknown task 'digit'; expected: one of digits,
-        fashion-mnist, cifar10, cifar100. Did you mean 'digits'?.
+        fashion-mnist, cifar10, cifar100. The nearest is 'digits'.
     """
     names = list(known)
     if name in names:
@@ -70,7 +70,7 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> str:
     raise UnknownNameError(
         f"unknown {kind} {name!r}",
         f"one of {', '.join(names)}",
-        f"Did you mean {nearest[0]!r}" if nearest else "",
+        f"The nearest is {nearest[0]!r}" if nearest else "",
     )
 
 

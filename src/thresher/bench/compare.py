@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -116,6 +117,7 @@ class Comparison:
         from thresher.bench.run import load, require_device
         from thresher.bench.tasks import task
 
+        _require_packages()
         self.options, self.console = options, console
         self.store = Store(options.folder)
         require_device(options.device)
@@ -210,6 +212,13 @@ class Comparison:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def _require_packages() -> None:
+    """Refuse now what would fail only when the runs are over and the table is made."""
+    for package in ("scipy", "matplotlib"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+
 def compare(options: Options, console: Console) -> int:
     """Run a comparison, print its table, write it; return the exit code.
 
@@ -232,10 +241,16 @@ def compare(options: Options, console: Console) -> int:
             markup=False,
         )
         return 130
+    from thresher.bench.display import row_of
+
     report(comparison)
     for failure in comparison.failed:
         console.print(
-            f"\nFailed: {failure.reason}\n{failure.details}", markup=False, soft_wrap=True
+            f"\nFailed: {row_of(failure.config)}, seed {failure.config.seed}: {failure.reason}\n"
+            f"{failure.details}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
     return 1 if comparison.failed else 0
 

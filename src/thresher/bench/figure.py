@@ -39,7 +39,7 @@ def tradeoff(lines: Sequence[Line], title: str, margin: float, path: Path) -> No
     if full is None:
         return
     panels = _panels(lines)
-    settings = {
+    settings: Any = {
         "font.size": 10,
         "font.family": "sans-serif",
         "text.color": _INK,

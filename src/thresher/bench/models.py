@@ -24,7 +24,7 @@ class ResNet:
     Example:
         >>> shape = ResNet(channels=1, classes=10, widths=(16, 32), strides=(2, 2))
         >>> sum(p.numel() for p in shape.build().parameters())
-        19770
+        19994
     """
 
     channels: int

@@ -7,8 +7,8 @@ The interval is Student's, mean ± t(1 − α/2; m − 1)·sd/√m with α = 0.0
 bound of that interval is beyond some limit: low > 0 for *better*, low > −δ for *lossless*, high < 0
 for *worse*, high < δ for *equivalent*. A table with R rows asks each question R times, so each
 question is answered with Holm's step-down correction over the rows: order the rows by how strongly
-they support "yes"; the k-th is judged by its interval at level 1 − α/(R − k + 1), and from the first
-"no" on all are "no". So with probability at least 97.5 % no row of the table carries a wrong
+they support "yes"; the k-th is judged by its interval at level 1 − α/(R − k + 1), and from the
+first "no" on all are "no". So with probability at least 97.5 % no row of the table carries a wrong
 "better", and the same for each of the other words. With one row this is exactly the 95 % interval.
 
 Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
@@ -97,9 +97,10 @@ def standard_deviation(values: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
-    """Return which hypotheses are rejected with family-wise error at most alpha, under any dependence.
+    """Return which hypotheses are rejected with a family-wise error of at most alpha.
 
-    NaN is a row that was not tested: never rejected, and not counted.
+    However the tests depend on each other. NaN is a row that was not tested: never rejected, and
+    not counted.
 
     Example:
         >>> holm([0.01, 0.04, 0.03], 0.05)

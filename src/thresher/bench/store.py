@@ -64,17 +64,25 @@ class Store:
     def append(self, record: dict[str, Any]) -> None:
         """Add a finished run; when this returns it is on the disk.
 
+        Raises FolderError if it cannot be written, for instance because the disk is full.
+
         A write that was cut off leaves a last line without its end; the next starts a new line.
         """
         line = json.dumps(record, ensure_ascii=False, allow_nan=True).encode() + b"\n"
-        with self.path.open("ab+") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("ab+") as file:
+                if file.tell() > 0:
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        line = b"\n" + line
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FolderError(
+                f"{self.path} could not be written ({error.strerror})",
+                cure="Finished runs are kept; the same command continues",
+            ) from error
         self.records[record["key"]] = record
 
 

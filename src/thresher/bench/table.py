@@ -129,11 +129,11 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
         "initial weights, data order and augmentation. Asked and saved: shares of the full run's "
         "sample visits. Time: wall clock of the training loop, selection included, evaluation not; "
         "speed-up: paired with full. Accuracy: of the last epoch, mean ± sd.",
-        "To full: mean paired difference in points, with its own 95 % t interval. Verdicts, corrected "
-        "for the number of rows (Holm): better: low > 0; else lossless: low > "
+        "To full: mean paired difference in points, with its own 95 % t interval. Verdicts, "
+        "corrected for the number of rows (Holm): better: low > 0; else lossless: low > "
         f"−{margin}; else worse: high < 0; else undecided; (equivalent): also high < {margin}.",
-        "> random?: against random pruning at the same rate and step length; > fewer epochs?: against "
-        "the number of epochs of nearest cost; yes, no and not shown are corrected in the same way. "
+        "> random?: against random pruning at the same rate and step length; > fewer epochs?: "
+        "against the number of epochs of nearest cost; yes, no, not shown: corrected likewise. "
         "A method that does not beat both has not helped: "
         f"{len(helped)} of {len(tried)} rows are shown to have.",
     ]
@@ -149,7 +149,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(3.21), duration(75.0), duration(4000.0)
-        ('3.2 s', '1 min 15 s', '1 h 07 min')
+        ('3.2 s', '1 min 15 s', '1 h 06 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

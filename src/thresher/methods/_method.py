@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -54,17 +55,17 @@ class Method(ABC):
         name = type(self).__name__
         if self.prune_ratio is not None:
             require_share(name, "prune_ratio", self.prune_ratio)
-        if not 0 < self.delta <= 1:
-            raise SettingError(
-                f"{name}(delta={self.delta})",
-                "the share of the epochs in which pruning is allowed, in (0, 1]",
-            )
+        require_within(self, "delta", "(0, 1]", "the share of the epochs in which to prune")
         if self.warmup_epochs < 0:
             raise SettingError(f"{name}(warmup_epochs={self.warmup_epochs})", "0 epochs or more")
 
     def columns(self) -> tuple[Column, ...]:
         """Return the per-sample columns this method remembers."""
         return ()
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return the numbers this method remembers, as they are before anything is observed."""
+        return {}
 
     @property
     def first_prunable_epoch(self) -> int:
@@ -77,6 +78,23 @@ class Method(ABC):
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         """Update the ledger in place from the scores of the epoch that `plan` was made for."""
+
+
+def require_within(method: Method, name: str, interval: str, meaning: str) -> None:
+    """Refuse a setting outside an interval such as "(0, 1]"; NaN is outside of all."""
+    value = getattr(method, name)
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    is_end = (interval[0] == "[" and value == low) or (interval[-1] == "]" and value == high)
+    if not (low < value < high or is_end):
+        raise SettingError(f"{type(method).__name__}({name}={value})", f"{meaning}, in {interval}")
+
+
+def require_one_of(method: Method, name: str, *choices: str) -> None:
+    """Refuse a setting that is none of its choices."""
+    value = getattr(method, name)
+    if value not in choices:
+        expected = " or ".join(map(repr, choices))
+        raise SettingError(f"{type(method).__name__}({name}={value!r})", expected)
 
 
 def require_share(owner: str, name: str, value: float) -> None:

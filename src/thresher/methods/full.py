@@ -27,6 +27,9 @@ class Full(Method):
         >>> from thresher import Full, Pruner
         >>> len(Pruner(Full(), epochs=3, num_samples=100).plan(0))
         100
+
+    References:
+        Robbins and Monro, A Stochastic Approximation Method, Ann. Math. Statist. 22 (1951).
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

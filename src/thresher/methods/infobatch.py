@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 
 from thresher import draws
@@ -20,12 +21,12 @@ _MOST = 0.9
 @final
 @dataclass(frozen=True, kw_only=True)
 class InfoBatch(Method):
-    """Drop a random share r of the samples whose last loss is below the mean, and re-weight the rest.
+    """Drop a random share r of the samples whose last loss is below the mean; weight the others up.
 
-    With m samples below the mean of all stored losses, exactly max(1, ⌊(1 - r) m⌋) of them stay, drawn
-    uniformly, each with weight m / ⌊(1 - r) m⌋; all others stay with weight 1, the unseen and the
-    non-finite among them. So Σ w_i = n and the weighted gradient sum is unbiased. The published code
-    uses 1 / (1 - r), which is off by up to 1 / ((1 - r) m), and always drops a single easy sample.
+    Of m samples below the mean of all stored losses, k = max(1, ⌊(1 - r) m⌋) stay, drawn uniformly,
+    each with weight m / k; all others stay with weight 1, the unseen and the non-finite among them.
+    So Σ w_i = n and the weighted gradient sum is unbiased. The published code uses 1 / (1 - r),
+    which is off by up to 1 / ((1 - r) m), and always drops a single easy sample.
     Pruning stops after ⌊δE⌋ epochs; the first epoch has no losses yet and prunes nothing.
 
     With `prune_ratio`, r is solved for each epoch from the share of easy samples. r is at most 0.9
@@ -45,7 +46,8 @@ class InfoBatch(Method):
         [1.0, 3.0]
 
     References:
-        Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning, ICLR 2024.
+        Qin et al., InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning,
+        ICLR 2024.
     """
 
     delta: float = 0.875
@@ -74,7 +76,8 @@ class InfoBatch(Method):
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         loss = ledger["loss"]
         # Comparing with NaN is false, so what is unseen or broken counts as hard and is kept.
-        easy = loss < ledger.mean(loss, where=~loss.isnan())
+        mean = np.float64(ledger.mean(loss, where=~loss.isnan()))
+        easy = torch.from_numpy(loss.numpy() < mean)
         num_easy = ledger.count(easy)
         r = self.r
         if epoch.target is not None and num_easy:
@@ -83,7 +86,8 @@ class InfoBatch(Method):
         quota = min(num_easy, max(1, math.floor((1 - r) * num_easy + 1e-9)))
         keys = epoch.draws.uniform(ledger.num_samples, "selection", dtype=torch.float64)
         kept_easy = draws.exact_count(easy, quota, keys)
-        weights = torch.where(kept_easy, num_easy / max(1, quota), 1.0)
+        weight = np.float32(num_easy / max(1, quota))
+        weights = torch.from_numpy(np.where(kept_easy.numpy(), weight, np.float32(1)))
         return Selection(kept=kept_easy | ~easy, weights=weights, facts={"r": r})
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:

@@ -1,19 +1,16 @@
-"""Omission: keep samples with the variance-optimal probability of their remembered gradient norm."""
+"""Omission: keep samples with the variance-optimal chance of their remembered gradient norm."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thresher import draws
-from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
-from thresher.methods._method import Method, Reference
+from thresher.methods._method import Method, Reference, require_one_of, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 from thresher.weights import inverse_probability
 
@@ -24,21 +21,21 @@ class Omission(Method):
     """Draw once per epoch with p_i = min(a_i / c, 1), Σ p_i = κ n, and weight the loss by κ / p_i.
 
     a_i = sqrt((1 - α) SCORE_i + α mean SCORE) minimises the variance of the weighted gradient
-    (Theorem 1) and bounds p_i >= κ sqrt(α) (Theorem 2). SCORE_i is an average, with decay β₁, of γ_i² / den
-    over the sample's visits; γ_i is its logit-gradient norm, and den an average, with decay β₂ and
-    Adam's bias correction, of the population mean of γ² at each step, estimated as mean_j w_j γ_j².
-    The first visit sets SCORE_i; an unseen or non-finite one is neutral, 1.
+    (Theorem 1), and p_i >= κ sqrt(α). SCORE_i averages γ_i² / den over the sample's visits (decay
+    β₁): γ_i is its logit-gradient norm, den the average over optimizer steps (decay β₂, with Adam's
+    bias correction) of the population mean of γ², estimated as mean_j w_j γ_j². The first visit
+    sets SCORE_i; while unseen, and after a non-finite norm, it is neutral, 1.
 
     Args:
         kappa: κ, the share to train on, when `prune_ratio` is not given.
-        alpha: α, how far the scores are smoothed towards their mean.
+        alpha: α, smooths the scores towards their mean. 0 is for the ablation: weights are then
+            unbounded, and a score of exactly 0 is never trained again.
         beta_1: β₁, decay of a sample's score, per visit.
         beta_2: β₂, decay of the norms' scale, per optimizer step.
-        sampling: "systematic" has exact inclusion probabilities and a fixed size; "bernoulli" is
-            the paper's independent draw, whose size varies. (The paper fills up to a fixed size by
-            drawing on, which changes p_i.)
+        sampling: "systematic" has exact chances and a fixed size; "bernoulli" draws independently.
+            (The paper draws on until a size is filled, which changes p_i.)
 
-    Guarantees: unbiased for the mean gradient whatever the scores; weights at most 1 / sqrt(α).
+    Guarantees: with α > 0, unbiased for the mean gradient whatever the scores; w_i <= 1 / sqrt(α).
     Cost: 4 bytes a sample, and a logit-gradient norm per trained sample.
 
     Example:
@@ -59,7 +56,8 @@ class Omission(Method):
     needs: ClassVar[tuple[str, ...]] = ("logit_grad_norm",)
     claims_unbiased: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
-        title="Learn from the Past: Dynamic Data Pruning with Historically Weighted Bernoulli Sampling",
+        title="Learn from the Past: "
+        "Dynamic Data Pruning with Historically Weighted Bernoulli Sampling",
         authors="Anonymous authors",
         year=2025,
         venue="ICLR submission",
@@ -67,62 +65,52 @@ class Omission(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.kappa <= 1:
-            raise SettingError(f"Omission(kappa={self.kappa})", "a share to keep, in (0, 1]")
-        for name in ("alpha", "beta_1", "beta_2"):
-            value = getattr(self, name)
-            if not 0 <= value <= (1 if name == "alpha" else math.nextafter(1, 0)):
-                raise SettingError(f"Omission({name}={value})", "a share in [0, 1]")
-        if self.sampling not in ("systematic", "bernoulli"):
-            raise SettingError(
-                f"Omission(sampling={self.sampling!r})", "'systematic' or 'bernoulli'"
-            )
+        require_within(self, "kappa", "(0, 1]", "a share to keep")
+        require_within(self, "alpha", "[0, 1]", "a share")
+        require_within(self, "beta_1", "[0, 1)", "a decay")
+        require_within(self, "beta_2", "[0, 1)", "a decay")
+        require_one_of(self, "sampling", "systematic", "bernoulli")
 
     def columns(self) -> tuple[Column, ...]:
-        return (Column("score", torch.float32, math.nan),)
+        return (Column("score", torch.float32, np.nan),)
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         size = ledger.num_samples
         kappa = self.kappa if epoch.target is None else 1 - epoch.target
-        probability = draws.inclusion_probabilities(self._importance(ledger), kappa * size)
+        # An unseen sample has the neutral SCORE 1.
+        score = ledger["score"].nan_to_num(nan=1.0)
+        smoothed = score.double().mul_(1 - self.alpha).add_(self.alpha * ledger.mean(score))
+        chance = draws.inclusion_probabilities(smoothed.sqrt_(), kappa * size)
         if self.sampling == "bernoulli":
-            kept = draws.bernoulli(
-                probability, epoch.draws.uniform(size, "selection", dtype=torch.float64)
-            )
+            uniforms = epoch.draws.uniform(size, "selection", dtype=torch.float64)
+            kept = draws.bernoulli(chance, uniforms)
         else:
             order = epoch.draws.permutation(size, "systematic order")
             offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
-            kept = draws.systematic(probability, order, offset)
-        weights = inverse_probability(probability, kappa)
+            kept = draws.systematic(chance, order, offset)
+        # Without smoothing a chance can be 0; its weight is finite, and never used.
+        weights = inverse_probability(chance.clamp_(min=1e-30), kappa)
         return Selection(kept=kept, weights=weights, certain_weight=kappa)
 
-    def _importance(self, ledger: Ledger) -> Tensor:
-        """a_i, float64, shape (n,)."""
-        score = ledger["score"].nan_to_num(nan=1.0).double()
-        return score.mul_(1 - self.alpha).add_(self.alpha * _mean(ledger)).sqrt_()
-
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        norm = trace.scores["logit_grad_norm"].numpy()
-        used = np.isfinite(norm) & trace.seen.numpy()
-        step = trace.step.numpy()[used]
-        square = np.square(norm[used], dtype=np.float64)
-        weights = plan.weights.numpy()[used] / np.float64(plan.scale)
-        scale = self._scale_of_each_step(ledger, step, square * weights)
+        norm, step, seen = trace.scores["logit_grad_norm"].numpy(), trace.step.numpy(), trace.seen
+        ids, weights, column = plan.ids.numpy(), plan.weights.numpy(), ledger["score"].numpy()
+        used = np.isfinite(norm) & seen.numpy()
+        if not used.all():
+            column[ids[seen.numpy() & ~used]] = np.nan
+            norm, step, ids, weights = (x.compress(used) for x in (norm, step, ids, weights))
+        score = np.square(norm, dtype=np.float64)
+        scale = self._scales(ledger, step, score * weights / plan.scale)
         # Where every norm so far was 0, γ² / den is 0 / 0: those samples score 0, like their norm.
-        relative = square / np.where(scale > 0, scale, 1).take(step)
-        column, ids = ledger["score"].numpy(), plan.ids.numpy()[used]
-        old = column[ids]
-        new = self.beta_1 * old + (1 - self.beta_1) * relative
-        column[ids] = np.where(np.isnan(old), relative, new)
+        score /= np.where(scale > 0, scale, 1).take(step)
+        old = column.take(ids)
+        average = np.multiply(old, self.beta_1, dtype=np.float64) + (1 - self.beta_1) * score
+        column[ids] = np.where(np.isnan(old), score, average)
 
-    def _scale_of_each_step(
-        self, ledger: Ledger, step: np.ndarray, weighted_square: np.ndarray
-    ) -> np.ndarray:
-        """den after each optimizer step of the epoch, bias-corrected: float64, shape (steps,)."""
-        total = np.bincount(step, weights=weighted_square)
-        count = np.bincount(step, minlength=len(total))
-        average = ledger.scalars.get("den", 0.0)
-        decay = ledger.scalars.get("den_decay", 1.0)
+    def _scales(self, ledger: Ledger, step: np.ndarray, weighted_square: np.ndarray) -> np.ndarray:
+        """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""
+        total, count = np.bincount(step, weights=weighted_square), np.bincount(step)
+        average, decay = ledger.scalars.get("den", 0.0), ledger.scalars.get("den_decay", 1.0)
         scale = np.zeros(len(total))
         for t in np.flatnonzero(count).tolist():
             average = self.beta_2 * average + (1 - self.beta_2) * float(total[t] / count[t])
@@ -130,10 +118,3 @@ class Omission(Method):
             scale[t] = average / (1 - decay)
         ledger.scalars.update(den=average, den_decay=decay)
         return scale
-
-
-def _mean(ledger: Ledger) -> float:
-    """Return the mean SCORE over all samples, an unseen one counting as the neutral 1."""
-    unseen = ledger["score"].isnan()
-    seen_sum = ledger.sum(ledger["score"], where=~unseen)
-    return (seen_sum + ledger.count(unseen)) / ledger.num_samples

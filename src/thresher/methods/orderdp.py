@@ -9,9 +9,8 @@ from typing import ClassVar, final
 import torch
 
 from thresher import draws
-from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
-from thresher.methods._method import Method, Reference
+from thresher.methods._method import Method, Reference, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 
 
@@ -20,17 +19,17 @@ from thresher.plan import Epoch, Plan, Selection, Trace
 class OrderDP(Method):
     """Each epoch, draw s samples uniformly and train on the q of them with the largest last loss.
 
-    s = ⌊ρ_s n⌋ without replacement, q = ⌊ρ_q s⌋, weight 1, so exactly 1 - q/n of the visits are saved.
-    With `prune_ratio` P: ρ_s = ρ_q = sqrt(1 - P) and q = round((1 - P) n). Unseen and non-finite losses
-    rank first, ties are broken at random. Losses are those of the training forward (θ_t), as in the
-    released code; the paper's per-iteration form with fresh losses is an online method.
+    s = ⌊ρ_s n⌋ without replacement, q = ⌊ρ_q s⌋, weight 1: exactly 1 - q/n of the visits are saved.
+    With `prune_ratio` P: ρ_s = ρ_q = sqrt(1 - P) and q = round((1 - P) n). Unseen and non-finite
+    losses rank first, ties are broken at random. Losses are those of the training forward (θ_t), as
+    in the released code; the paper's per-iteration form with fresh losses is an online method.
 
     Args:
         rho_s: ρ_s, the share drawn at random (`random_len_ratio` in the released code).
         rho_q: ρ_q, the share of those that is trained (`top_q_ratio`).
 
-    Guarantees: unbiased for the surrogate L_q = (1/q) Σ_j γ_j ℓ_(j), close to the mean of the top ρ_q
-        of the losses; only if the ranking were fresh. Not for the mean loss.
+    Guarantees: were the ranking fresh, unbiased for L_q = (1/q) Σ_j γ_j ℓ_(j), close to the mean of
+        the top ρ_q of the losses. Not for the mean loss.
     Cost: 4 bytes a sample. Stale ranks starve samples in long runs, and label noise ranks high.
 
     Example:
@@ -55,9 +54,8 @@ class OrderDP(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in (("rho_s", self.rho_s), ("rho_q", self.rho_q)):
-            if not 0 < value <= 1:
-                raise SettingError(f"OrderDP({name}={value})", "a share to keep, in (0, 1]")
+        for name in ("rho_s", "rho_q"):
+            require_within(self, name, "(0, 1]", "a share to keep")
 
     def columns(self) -> tuple[Column, ...]:
         return (Column("loss", torch.float32, math.nan),)

@@ -10,7 +10,7 @@ import torch
 from thresher import draws
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
-from thresher.methods._method import Method, Reference
+from thresher.methods._method import Method, Reference, require_one_of
 from thresher.plan import Epoch, Plan, Selection, Trace
 
 
@@ -19,12 +19,13 @@ from thresher.plan import Epoch, Plan, Selection, Trace
 class RandomPruning(Method):
     """Train each epoch on a uniformly random part of the data.
 
-    Each epoch keeps q = round((1 - R) n) samples with weight 1, where R is the epoch's share to leave
-    out (`prune_ratio`). `mode="fresh"` draws them anew without replacement. `mode="cycle"` draws them
-    among the least visited: nobody is seen twice before everybody was seen once, so 1 / (1 - R)
-    epochs are one plain epoch under another name.
+    Each epoch keeps q = round((1 - R) n) samples with weight 1, where R is the epoch's share to
+    leave out (`prune_ratio`). `mode="fresh"` draws them anew without replacement. `mode="cycle"`
+    draws them among the least visited: nobody is seen twice before everybody was seen once, so
+    1 / (1 - R) epochs are one plain epoch under another name.
 
-    Guarantees: unbiased; the size is exact.
+    Guarantees: unbiased, over the draws of an epoch ("fresh") or of the run so far ("cycle"); the
+        size is exact.
     Cost: none for "fresh"; 4 bytes a sample for "cycle".
 
     Example:
@@ -51,8 +52,7 @@ class RandomPruning(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode not in ("fresh", "cycle"):
-            raise SettingError(f"RandomPruning(mode={self.mode!r})", "'fresh' or 'cycle'")
+        require_one_of(self, "mode", "fresh", "cycle")
         if self.prune_ratio is None:
             raise SettingError("RandomPruning(prune_ratio=None)", "the share to leave out")
 
@@ -73,4 +73,7 @@ class RandomPruning(Method):
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         if self.mode == "cycle":
-            ledger["visits"][plan.ids] += 1
+            seen = trace.seen.numpy()
+            # A loop may report nothing, as no score is needed: then its plan counts as trained.
+            trained = seen if seen.any() else slice(None)
+            ledger["visits"].numpy()[plan.ids.numpy()[trained]] += 1

@@ -7,11 +7,10 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
-from thresher.methods._method import Method, Reference
+from thresher.methods._method import Method, Reference, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 from thresher.weights import cumulative
 
@@ -21,13 +20,13 @@ from thresher.weights import cumulative
 class RePB(Method):
     """Prune samples whose loss is below the mean of their own window; bring absent ones back.
 
-    At the end of an epoch a trained sample with s_i < mean of its window leaves with probability ρ, and
-    a sample that was absent returns with probability 1 - ρ (eq. 1 and 2). A window is W optimizer
-    steps, over all ranks and micro-batches. In the next epoch the loss of sample i is weighted by
-    E / N_i(E): completed epochs over epochs it was in (eq. 3), the current one not counted. The first
-    epoch trains on everything; a sample without a finite score stays.
+    At the end of an epoch a trained sample with s_i < mean of its window leaves with probability ρ,
+    and one that was absent returns with probability 1 - ρ (eq. 1 and 2). A window is W optimizer
+    steps, over all ranks and micro-batches. In the next epoch the loss of i is weighted by
+    E / N_i(E): completed epochs over epochs it was in (eq. 3), the current one not counted. The
+    first epoch trains on everything; a sample without a finite score stays.
 
-    The paper never states its ρ. With `prune_ratio` each epoch solves ρ = min(1, P / (x f + 1 - x)):
+    The paper never states its ρ. With `prune_ratio` an epoch solves ρ = min(1, P / (x f + 1 - x)):
     x the share in the set, f its share below the window mean, P the epoch's share to leave out.
 
     Args:
@@ -71,8 +70,8 @@ class RePB(Method):
                 "one of the two",
                 "prune_ratio solves rho anew at each epoch; rho holds it fixed",
             )
-        if self.rho is not None and not 0 <= self.rho <= 1:
-            raise SettingError(f"RePB(rho={self.rho})", "a probability in [0, 1]")
+        if self.rho is not None:
+            require_within(self, "rho", "[0, 1]", "a probability")
         if self.window is not None and self.window < 1:
             raise SettingError(f"RePB(window={self.window})", "1 optimizer step or more, or None")
 
@@ -111,16 +110,10 @@ class RePB(Method):
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         # A comparison with NaN is false: samples without a score, or a window without one, stay.
-        mean = trace.window_mean("loss", self.window)
-        below = (trace.scores["loss"].numpy() < mean.numpy()) & trace.seen.numpy()
-        ids = plan.ids.numpy()
-        _mark(ledger["in_set"], ids)
-        _mark(ledger["below"], ids.compress(below))
+        loss, ids = trace.scores["loss"].numpy(), plan.ids.numpy()
+        below = loss < trace.window_mean("loss", self.window).numpy()
+        below &= loss > -np.inf
+        for column, marked in (("in_set", ids), ("below", ids.compress(below))):
+            ledger[column].zero_().numpy()[marked] = True
         ledger["count"].add_(ledger["in_set"])
         ledger.scalars.update(plan.facts)
-
-
-def _mark(column: Tensor, ids: np.ndarray) -> None:
-    """Make a bool column true at `ids` and nowhere else."""
-    column.zero_()
-    column.numpy()[ids] = True
