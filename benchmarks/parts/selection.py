@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import thresher
 from parts.common import BATCH, METHODS, QUICK, Line, scores_of
-from parts.yardstick import PublishedStyle, Unpruned, with_ids, without_ids
+from parts.yardstick import PublishedSampler, PublishedStyle, Unpruned
 
 MODES = ("loader", "loader, ids=", "no loader, ids=")
 _WARM_UP = 2  # epochs: the first trains on everything and the second is the first pruned one
@@ -145,27 +145,24 @@ class Yardstick:
 
     def epoch(self, losses: Losses) -> tuple[float, float, int]:
         """Train one epoch; return the CPU seconds with and without it, and its samples."""
-        loader: DataLoader[Any] = DataLoader(
-            self.data, BATCH, sampler=self.data, collate_fn=with_ids
-        )
+        chosen = PublishedSampler(self.data)
+        loader: DataLoader[Any] = DataLoader(self.data, BATCH, sampler=chosen)
         start = time.process_time()
         batches = iter(loader)
         first = next(batches)  # the selection happens here
         made = time.process_time() - start
-        each = losses.batches(self.data.kept)
+        each = losses.batches(chosen.kept)
         start = time.process_time()
         self.data.update(first[0], each[0])
         for (ids, _), loss in zip(batches, each[1:], strict=True):
             self.data.update(ids, loss)
         made += time.process_time() - start
         sampler: Any = Repeated(len(each))
-        bare: DataLoader[Any] = DataLoader(
-            self.plain, batch_sampler=sampler, collate_fn=without_ids
-        )
+        bare: DataLoader[Any] = DataLoader(self.plain, batch_sampler=sampler)
         start = time.process_time()
         for _, loss in zip(bare, each, strict=True):
             loss.mean()
-        return made, time.process_time() - start, self.data.kept
+        return made, time.process_time() - start, chosen.kept
 
 
 def measure(

@@ -16,37 +16,36 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+# The original seeds and reads numpy's global stream, which costs the same.
+_RANDOM = np.random.RandomState(0)
 
-class PublishedStyle(Dataset[Any], Sampler[int]):
-    """Data set and sampler in one: hands out (id, sample), keeps scores and weights by id."""
+
+class PublishedStyle(Dataset[Any]):
+    """A data set that hands out (id, sample), and keeps scores and weights by id."""
 
     def __init__(self, num_samples: int, r: float = 0.5) -> None:
         self.scores = torch.full((num_samples,), 3.0)
         self.weights = torch.ones(num_samples)
         self.keep = 1 - r
-        self.kept = num_samples
-        self.sample = torch.zeros(())
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor]:
-        return index, self.sample
+    def __getitem__(self, index: int) -> tuple[int, float]:
+        return index, 0.0
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __iter__(self) -> Iterator[int]:
-        """Select for one epoch: a global choice by numpy, ids in a shuffled list."""
+    def select(self) -> list[int]:
+        """Choose an epoch's ids: numpy's choice among the easy ones, and a list of Python ints."""
         easy = (self.scores < self.scores.mean()).numpy()
         easy_ids = np.where(easy)[0]
         ids = np.where(~easy)[0].tolist()
-        generator = np.random.RandomState(0)
-        chosen = generator.choice(easy_ids, int(self.keep * len(easy_ids)), replace=False)
+        chosen = _RANDOM.choice(easy_ids, int(self.keep * len(easy_ids)), replace=False)
         self.weights[:] = 1.0
         if len(chosen):
             self.weights[chosen] = 1 / self.keep
             ids.extend(chosen)
-        generator.shuffle(ids)
-        self.kept = len(ids)
-        return iter(ids)
+        _RANDOM.shuffle(ids)
+        return ids
 
     def update(self, ids: Tensor, losses: Tensor) -> Tensor:
         """Store a batch's losses by id, and return their weighted mean."""
@@ -55,26 +54,41 @@ class PublishedStyle(Dataset[Any], Sampler[int]):
         return (losses * weights).mean()
 
 
-class Unpruned(Dataset[Any]):
+class PublishedSampler(Sampler[int]):
+    """Selects when a pass begins, and hands out one id at a time."""
+
+    def __init__(self, data: PublishedStyle) -> None:
+        self.data = data
+        self.kept = 0
+        self._ids: Iterator[int] = iter(())
+
+    def __iter__(self) -> Iterator[int]:
+        ids = self.data.select()
+        self.kept = len(ids)
+        self._ids = iter(ids)
+        return _OneByOne(self._ids)
+
+
+class _OneByOne:
+    # Apart from the sampler, which returned itself and so never ended on today's PyTorch.
+    def __init__(self, ids: Iterator[int]) -> None:
+        self._ids = ids
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        return next(self._ids)
+
+
+class Unpruned(Dataset[float]):
     """The same samples without the ids: what the published style is measured on top of."""
 
     def __init__(self, num_samples: int) -> None:
         self.num_samples = num_samples
-        self.sample = torch.zeros(())
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.sample
+    def __getitem__(self, index: int) -> float:
+        return 0.0
 
     def __len__(self) -> int:
         return self.num_samples
-
-
-def with_ids(items: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Collate ids as torch's default does; the samples cost nothing here."""
-    ids, samples = zip(*items, strict=True)
-    return torch.tensor(ids), samples[0]
-
-
-def without_ids(items: list[Tensor]) -> Tensor:
-    """Collate samples at no cost."""
-    return items[0]

@@ -164,7 +164,7 @@ class Report:
         if broken:
             notes.append(f"scores that were NaN or infinite and counted as unseen: {broken:,}")
         if extra:
-            notes.append(f"epochs trained beyond the planned {self.epochs}, on all samples: {extra}")
+            notes.append(f"epochs on all samples, beyond the planned {self.epochs}: {extra}")
         return replace(self, notes=[*self.notes, *notes])
 
     def _notes_on_rate(self) -> Iterator[str]:
@@ -209,11 +209,11 @@ def _percent(share: float) -> str:
 
 def rows_to_tensor(rows: list[Row], capacity: int) -> Tensor:
     """Return the last `capacity` rows as float64 (capacity, fields), NaN where there is none."""
-    table = torch.full((capacity, len(fields(Row))), torch.nan, dtype=torch.float64)
+    table = np.full((capacity, len(fields(Row))), np.nan)
     kept = rows[-capacity:]
     if kept:
-        table[: len(kept)] = torch.tensor([astuple(row) for row in kept], dtype=torch.float64)
-    return table
+        table[: len(kept)] = [astuple(row) for row in kept]
+    return torch.from_numpy(table)
 
 
 def rows_from_tensor(table: Tensor) -> list[Row]:

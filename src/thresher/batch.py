@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ Ids = Tensor | np.ndarray | Sequence[int]
 """What a loop may name its samples by."""
 
 
-def is_vector(losses: object) -> bool:
+def is_vector(losses: object) -> TypeGuard[Tensor]:
     """Return whether losses are one number a sample."""
     return isinstance(losses, Tensor) and losses.dim() == 1
 

@@ -85,7 +85,7 @@ class Clock:
         self._visits = 0
         self._steps_closed = 0
         method = planner.method
-        self.ledger = Ledger(budget.num_samples, method.columns(), method.scalars())
+        self.ledger = Ledger(budget.num_samples, method.columns(), method.scalars)
         self._current: Progress | None = None
         self._coming: _Coming | None = None
         self._pending: dict[str, Any] | None = None
@@ -118,6 +118,11 @@ class Clock:
             return None
         before = self._steps_closed if progress is self._current else self.steps_done
         return max(0, self.steps - before) * self.accumulation_steps
+
+    @property
+    def provisional(self) -> Progress | None:
+        """The next epoch if somebody has asked for it since the last batch was scored."""
+        return None if self._coming is None else self._coming.progress
 
     def coming(self) -> Progress:
         """Return the next epoch, provisional: made once from the trace so far."""

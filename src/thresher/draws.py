@@ -43,15 +43,15 @@ class Draws:
         # The repr of ints and a str is unambiguous and the same on every platform.
         key = repr((int(self.seed), int(self.epoch), str(purpose), rank)).encode()
         digest = hashlib.blake2b(key, digest_size=4, person=b"thresher").digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+        return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))
 
     def uniform(self, num: int, purpose: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return uniform numbers in [0, 1), shape `(num,)`; float32 ones are multiples of 2⁻²⁴."""
-        return torch.rand(num, generator=self.generator(purpose), dtype=dtype)
+        return torch.rand(num, generator=self.generator(purpose), dtype=dtype, device="cpu")
 
     def permutation(self, num: int, purpose: str) -> Tensor:
         """Return a uniformly random order of `range(num)`, int64, shape `(num,)`."""
-        return torch.randperm(num, generator=self.generator(purpose))
+        return torch.randperm(num, generator=self.generator(purpose), device="cpu")
 
 
 def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> 
     num_candidates = values.size if allowed is None else int(np.count_nonzero(allowed))
     check_count("q", q, num_candidates)
     if q == 0:
-        return torch.zeros(values.size, dtype=torch.bool)
+        return torch.zeros(values.size, dtype=torch.bool, device="cpu")
     finite = np.isfinite(values)
     if not finite.all():
         values = np.where(finite, values, values.dtype.type(np.inf))
@@ -235,9 +235,9 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
         cure = "Replace the scores of unseen or broken samples first."
         raise ValueError(f"importance must be finite and not negative; got {came}. {cure}")
     if budget >= a.size:
-        return torch.ones(a.size, dtype=torch.float64)
+        return torch.ones(a.size, dtype=torch.float64, device="cpu")
     if a.max() == 0.0:
-        return torch.full((a.size,), budget / a.size, dtype=torch.float64)
+        return torch.from_numpy(np.full(a.size, budget / a.size))
     # With the largest near 2**900 no sum overflows, and a c that one of `large` sets is normal.
     scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(a.max())[1], 1000), dtype=np.float64)
     large = scaled > 2.0**-970

@@ -29,8 +29,11 @@ class Holder(Protocol):
 
     progress: Progress
     place: Place | None
+    ids: np.ndarray
     fetched: int
     thread: int
+    is_named: bool
+    reduced_before: int
 
 
 @final
@@ -47,9 +50,12 @@ class Hand:
         self._taking: Holder | None = None
         self._in_step = False
         self._has_warned_of_skips = False
+        self._has_warned_of_idling = False
 
     def fetched(self, holder: Holder) -> None:
         """Note that `holder` fetched a batch, the newest of all."""
+        holder.fetched += 1
+        holder.thread = threading.get_ident()
         if self._holders and self._holders[-1]() is holder:
             return
         alive = [ref for ref in self._holders if ref() not in (None, holder)]
@@ -63,10 +69,6 @@ class Hand:
                 return holder
             self._holders.pop()
         return None
-
-    def progress_of(self, holder: Holder | None) -> Progress:
-        """Return the epoch that ids given by the loop belong to."""
-        return self._clock.current if holder is None else holder.progress
 
     def check(self) -> tuple[Progress, Place]:
         """Return the plan and the place of the batch in hand; `take` it once its losses are good.
@@ -108,15 +110,22 @@ class Hand:
 
     def _refuse_two_batches(self, holder: Holder) -> None:
         current = self._clock.current
-        if holder.progress is current or not current.reduced_here:
-            return
-        others = (ref() for ref in self._holders[:-1])
-        if any(o is not None and o.progress is current and o.place is not None for o in others):
-            raise ReadAheadError(
-                f"A batch of epoch {current.plan.epoch} and one of the next epoch are both in hand",
-                "one iterator that is being trained",
-                "Delete the iterator that is only peeked at, or name the batch. " + _PASS_IDS,
-            )
+        is_later = holder.progress is not current and current.reduced_here > 0
+        for other in self._others():
+            # A peek kept alive is no rival once the loop has trained the batch that was peeked at.
+            if other.place is None or other.progress.is_seen(other.place):
+                continue
+            is_ahead = holder.fetched > 1 and other.progress is holder.progress
+            if is_ahead or (is_later and other.progress is current):
+                raise ReadAheadError(
+                    f"Batches of epochs {other.progress.plan.epoch} and "
+                    f"{holder.progress.plan.epoch} are in hand, from two iterators",
+                    "one iterator that is being trained",
+                    "Delete the iterator that is only peeked at, or name the batch. " + _PASS_IDS,
+                )
+
+    def _others(self) -> list[Holder]:
+        return [other for ref in self._holders[:-1] if (other := ref()) is not None]
 
     def take(self) -> None:
         """Note that the batch `check` returned is trained; count those skipped before it."""
@@ -126,6 +135,10 @@ class Hand:
         # Not kept: the hand must not be what keeps a peek's iterator alive.
         holder.place, holder.fetched, self._taking = None, 0, None
         self._in_step = True
+        if len(self._holders) > 1:
+            # What else was fetched before this reduce was only peeked at.
+            for other in self._others():
+                other.place = None
         if skipped:
             self._count_skipped(holder.progress, skipped)
 
@@ -135,20 +148,55 @@ class Hand:
             return
         self._has_warned_of_skips = True
         warnings.warn(
-            f"{skipped} batch of epoch {progress.plan.epoch} was fetched but never reduced: its "
-            "samples count as untrained; expected: pruner.reduce for every batch. The report counts "
-            "skipped batches from here on.",
+            f"Batches of epoch {progress.plan.epoch} that were fetched but never reduced: "
+            f"{skipped}, whose samples count as untrained; expected: pruner.reduce for every batch. "
+            "The report counts skipped batches from here on.",
             ThresherWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
+
+    def ended(self, holder: Holder) -> None:
+        """Count what a pass at its end never reduced, unless the loop names its batches."""
+        left, holder.fetched = holder.fetched, 0
+        if not left or holder.is_named:
+            return
+        if holder.progress.reduced_here > holder.reduced_before:
+            self._count_skipped(holder.progress, left)
+        elif not self._has_warned_of_idling:
+            self._has_warned_of_idling = True
+            warnings.warn(
+                f"A whole pass over the plan of epoch {holder.progress.plan.epoch} ended and none "
+                f"of its {left} batches was reduced, so the epoch is still to be trained; "
+                "expected: loss = pruner.reduce(losses) for every batch. To look at the data or to "
+                "evaluate on it, iterate the loader that was given to pruner.wrap.",
+                ThresherWarning,
+                stacklevel=3,
+            )
 
     def release(self) -> None:
         """Note that the loop named its batch, so fetching and reducing need not alternate."""
         holder = self.latest()
         if holder is not None:
-            holder.place, holder.fetched = None, 0
+            holder.place, holder.fetched, holder.is_named = None, 0, True
 
     def place_of(self, ids: np.ndarray) -> tuple[Progress, Place]:
         """Return the plan and the place of a batch that the loop names by its ids."""
-        progress = self.progress_of(self.latest())
+        holder, current = self.latest(), self._clock.current
+        coming = self._clock.provisional
+        progress = current if holder is None else holder.progress
+        if coming is not None or progress is not current:
+            progress = self._epoch_of(ids, holder, coming)
         return progress, progress.locate(ids, progress.seen)
+
+    def _epoch_of(
+        self, ids: np.ndarray, holder: Holder | None, coming: Progress | None
+    ) -> Progress:
+        """The plan that a batch was fetched from, while there are batches of two epochs about."""
+        current = self._clock.current
+        if holder is not None and np.array_equal(holder.ids, ids):
+            return holder.progress
+        if current.awaits(ids):
+            return current
+        if coming is not None and coming.awaits(ids):
+            return coming
+        return current if holder is None else holder.progress

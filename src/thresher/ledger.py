@@ -52,13 +52,18 @@ class Ledger:
     ) -> None:
         self.num_samples = num_samples
         self.columns = {
-            column.name: torch.full((num_samples,), column.fill, dtype=column.dtype)
+            column.name: torch.full((num_samples,), column.fill, dtype=column.dtype, device="cpu")
             for column in columns
         }
         self.scalars: dict[str, float] = dict(scalars or {})
 
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]
+
+    @property
+    def everyone(self) -> Tensor:
+        """A new mask that is true for every sample: bool, shape (n,)."""
+        return torch.ones(self.num_samples, dtype=torch.bool, device="cpu")
 
     def copy(self) -> Ledger:
         """Return a ledger with the same values that can be changed without changing this one."""

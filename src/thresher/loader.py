@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import threading
 import types
 from collections.abc import Iterator
 from typing import Any, cast, final
 
 import numpy as np
-import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
     DistributedSampler,
+    IterableDataset,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -94,8 +93,9 @@ class PlannedLoader(DataLoader[Any]):
     def batch_ids(self) -> np.ndarray:
         """The ids of the batch fetched last from this loader: int64, shape (m,)."""
         holder = self._hand.latest()
-        if not isinstance(holder, _Pass):
+        if holder is None:
             raise AttributeError("batch_ids: no batch has been fetched yet")
+        holder.is_named = True
         return holder.ids
 
     def next_pass(self) -> tuple[Progress, int]:
@@ -158,9 +158,12 @@ class _Pass:
         self.ids = np.empty(0, dtype=np.int64)
         self.fetched = 0
         self.thread = 0
+        self.is_named = False
         self._loader = loader
         self._number = loader._passes
         self._expected = 0
+        self.reduced_before = progress.reduced_here
+        self._length = len(loader._batches)
         start = iter_quietly if progress.is_resumed else iter
         self._batches = start(loader._inner)
 
@@ -168,7 +171,7 @@ class _Pass:
         return self
 
     def __len__(self) -> int:
-        return len(cast("Any", self._batches))
+        return self._length
 
     def __next__(self) -> Any:
         loader = self._loader
@@ -178,12 +181,16 @@ class _Pass:
                 "the newest iterator of the loader",
                 "Finish a pass before the next iter(loader), or set persistent_workers=False",
             )
-        self.ids, batch = next(self._batches)
-        self.place = place = self.progress.locate(self.ids, self._expected)
-        if isinstance(place, slice):
-            self._expected = place.stop
-        self.fetched += 1
-        self.thread = threading.get_ident()
+        progress = self.progress
+        try:
+            self.ids, batch = next(self._batches)
+        except StopIteration:
+            loader._hand.ended(self)
+            raise
+        self.place = place = progress.locate(self.ids, self._expected)
+        self._expected = place.stop if isinstance(place, slice) else int(place.max()) + 1
+        if self._expected > progress.reach:
+            progress.reach = self._expected
         loader._hand.fetched(self)
         return batch
 
@@ -244,9 +251,7 @@ def taken_over(loader: Any) -> tuple[Grid, bool]:
             "Without a DataLoader, drive the run with pruner.plan(epoch) and "
             "pruner.reduce(losses, ids=ids)",
         )
-    if isinstance(loader.dataset, torch.utils.data.IterableDataset) or not hasattr(
-        loader.dataset, "__len__"
-    ):
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise IterableDatasetError(
             f"{type(loader.dataset).__name__} has no sample ids",
             "a map-style data set, with __getitem__ and __len__",
@@ -264,25 +269,24 @@ def taken_over(loader: Any) -> tuple[Grid, bool]:
 
 
 def _shuffles(sampler: Any, dataset: Any) -> bool:
-    if type(sampler) is SequentialSampler:
-        return False
-    if type(sampler) is RandomSampler:
-        if sampler.replacement or sampler.num_samples != len(dataset):
-            raise SamplerError(
-                "RandomSampler draws with replacement, or another number than the data set has",
-                "each sample once an epoch: DataLoader(..., shuffle=True)",
-                "How often a sample is trained is the pruner's to decide",
-            )
-        return True
-    if type(sampler) is DistributedSampler:
-        if sampler.num_replicas > 1:
-            raise SamplerError(
-                f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
-                "one rank: pruning on several is not built yet",
-                "Train in one process, or without the pruner on several",
-            )
-        return bool(sampler.shuffle)
-    raise _unknown(sampler, "sampler")
+    kind = type(sampler)
+    if kind not in (SequentialSampler, RandomSampler, DistributedSampler):
+        raise _unknown(sampler, "sampler")
+    if kind is DistributedSampler and sampler.num_replicas > 1:
+        raise SamplerError(
+            f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
+            "one rank: pruning on several is not built yet",
+            "Train in one process, or without the pruner on several",
+        )
+    drawn = " with replacement" if getattr(sampler, "replacement", False) else ""
+    if drawn or len(sampler) != len(dataset):
+        raise SamplerError(
+            f"{kind.__name__} draws {len(sampler)} of {len(dataset)} samples{drawn}",
+            "each sample once an epoch: DataLoader(..., shuffle=True or False)",
+            "How often a sample is trained is the pruner's to decide; to train on a part of the "
+            "data set, wrap a loader of torch.utils.data.Subset",
+        )
+    return kind is RandomSampler or (kind is DistributedSampler and bool(sampler.shuffle))
 
 
 def _unknown(sampler: Any, kind: str) -> SamplerError:

@@ -110,16 +110,18 @@ class Plan:
             raise ValueError(f"rank is {rank}; expected 0 <= rank < world_size = {world_size}")
         size = len(self)
         whole = size // (world_size * batch_size) * world_size * batch_size
-        positions = torch.arange(whole).view(-1, world_size, batch_size)[:, rank].reshape(-1)
+        positions = (
+            torch.arange(whole, device="cpu").view(-1, world_size, batch_size)[:, rank].reshape(-1)
+        )
         left = size - whole
         if left:
             each = -(-left // world_size)
-            slots = torch.arange(rank * each, (rank + 1) * each)
+            slots = torch.arange(rank * each, (rank + 1) * each, device="cpu")
             tail = whole + slots % left
-            real = torch.cat([torch.ones(len(positions), dtype=torch.bool), slots < left])
+            real = torch.cat([torch.full_like(positions, True, dtype=torch.bool), slots < left])
             positions = torch.cat([positions, tail])
         else:
-            real = torch.ones(len(positions), dtype=torch.bool)
+            real = torch.full_like(positions, True, dtype=torch.bool)
         return Share(self.ids[positions], self.weights[positions], real)
 
     def checksum(self) -> int:

@@ -80,7 +80,7 @@ class Protection:
             certain |= self._floor(draws)
         weights = selection.weights
         if weights is None:
-            weights = torch.ones(len(kept))
+            weights = _ones(len(kept))
         weights = torch.where(certain, selection.certain_weight, weights)
         return Selection(
             kept=kept | certain,
@@ -142,7 +142,7 @@ class Planner:
         draws = Draws(self.seed, epoch)
         selection = self._select(ledger, budget, draws, visits)
         size = ledger.num_samples
-        order = draws.permutation(size, "order") if self.shuffled else torch.arange(size)
+        order = self._order(draws, size)
         if not selection.kept.any():
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
             selection.kept[order[0]] = True
@@ -162,7 +162,7 @@ class Planner:
     def _select(self, ledger: Ledger, budget: Budget, draws: Draws, visits: int) -> Selection:
         epoch = draws.epoch
         if not is_active(self.method, budget, epoch=epoch, visits=visits):
-            return Selection(kept=torch.ones(ledger.num_samples, dtype=torch.bool))
+            return Selection(kept=ledger.everyone)
         share = target(self.method, budget, epoch=epoch, visits=visits)
         chosen = self.method.select(ledger, Epoch(number=epoch, draws=draws, target=share))
         facts = dict(chosen.facts) if share is None else {**chosen.facts, "target": share}
@@ -181,15 +181,25 @@ class Planner:
         """The weights in plan order, and what the step exponent multiplied them by."""
         own = selection.weights
         if own is None and self.step_exponent is None:
-            return torch.ones(1).expand(len(ids)), 1.0
-        weights = torch.ones(1).expand(len(ids)) if own is None else _taken(own, ids)
+            return _ones(len(ids)), 1.0
+        weights = _ones(len(ids)) if own is None else _taken(own, ids)
         if self.step_exponent is None:
             return weights, 1.0
         scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
         return scaled, float(scaled[0]) / float(weights[0])
 
+    def _order(self, draws: Draws, size: int) -> Tensor:
+        if self.shuffled:
+            return draws.permutation(size, "order")
+        return torch.arange(size, device="cpu")
+
     def _learning_rate_factor(self, selection: Selection) -> float:
         return selection.learning_rate_factor if self.step_exponent is None else 1.0
+
+
+def _ones(size: int) -> Tensor:
+    """Weights of 1 that take no memory."""
+    return torch.ones(1, dtype=torch.float32, device="cpu").expand(size)
 
 
 def _taken(column: Tensor, ids: Tensor) -> Tensor:
@@ -199,7 +209,7 @@ def _taken(column: Tensor, ids: Tensor) -> Tensor:
 def _whole_numbers(name: str, values: Tensor | Sequence[int] | None) -> Tensor | None:
     if values is None:
         return None
-    tensor = torch.as_tensor(values).cpu()
+    tensor = torch.as_tensor(values, device="cpu")
     if not tensor.numel():
         tensor = tensor.long()
     if tensor.ndim != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:

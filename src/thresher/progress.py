@@ -24,6 +24,11 @@ class Progress:
         plan: the epoch's plan.
         names: the scores to keep.
         accumulation_steps: micro-batches per optimizer step.
+
+    Attributes:
+        seen: positions that were scored.
+        reduced_here: micro-batches scored since the plan was made, or a checkpoint loaded.
+        reach: how far passes have fetched: 1 + the highest position.
     """
 
     def __init__(self, plan: Plan, names: tuple[str, ...], accumulation_steps: int) -> None:
@@ -32,6 +37,7 @@ class Progress:
         self.reduced_here = 0
         self.seen = 0
         self.skipped = 0
+        self.reach = 0
         # Past it nothing was scored yet, so counting what is new there needs no look.
         self._frontier = 0
         self._names = names
@@ -40,8 +46,11 @@ class Progress:
         # Host-side, so that what was trained is known without asking the device.
         self._step = np.full(len(plan), -1, dtype=np.int32)
         self._scores: dict[str, Tensor] = {}
+        # Writing to and slicing a numpy view takes half as long as the same in torch.
+        self._host_scores: dict[str, np.ndarray] = {}
         self._is_unweighted = plan.is_unweighted
         self._shares: Tensor | None = None
+        self._host_shares: np.ndarray | None = None
         self._share_size = 0
         self._position: np.ndarray | None = None
 
@@ -82,13 +91,25 @@ class Progress:
         """Return whether the first sample at `place` was scored already."""
         return self._step.item(place.start if isinstance(place, slice) else place[0]) >= 0
 
+    def awaits(self, ids: np.ndarray) -> bool:
+        """Return whether all `ids`, int64 (m,), are planned, fetched by a loop, and unscored."""
+        try:
+            place = self.locate(ids, self.seen)
+        except UnplannedIdError:
+            return False
+        stop = place.stop if isinstance(place, slice) else int(place.max()) + 1
+        return stop <= self.reach and not (self._step[place] >= 0).any()
+
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
         if isinstance(place, slice):
             self._count(place)
             for name in self._names:
-                score = scores[name]
-                self._buffer(name, score)[place].copy_(score.detach())
+                score, host = scores[name], self._host_scores.get(name)
+                if host is not None and score.is_cpu and score.dtype == torch.float32:
+                    host[place] = score.numpy(force=True)
+                else:
+                    self._buffer(name, score)[place].copy_(score.detach())
         else:
             self.seen += int(np.count_nonzero(self._step[np.unique(place)] < 0))
             self._frontier = len(self._step)
@@ -119,11 +140,13 @@ class Progress:
         """The trace of one score, on the device the scores come from."""
         buffer = self._scores.get(name)
         if buffer is None:
-            buffer = self._scores[name] = torch.full(
-                (len(self.plan),), torch.nan, device=like.device
-            )
+            buffer = self._scores[name] = _no_scores(len(self.plan), like.device)
         elif buffer.device != like.device:
             buffer = self._scores[name] = buffer.to(like.device)
+        if buffer.is_cpu:
+            self._host_scores[name] = buffer.numpy()
+        else:
+            self._host_scores.pop(name, None)
         return buffer
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
@@ -133,12 +156,17 @@ class Progress:
             return losses.mean()
         if self._shares is None or self._shares.device != losses.device:
             weights = self.plan.weights.to(losses.device, non_blocking=True)
-            # Divided once an epoch, so that a step multiplies and sums in one call.
-            self._shares, self._share_size = weights / size, size
-        if isinstance(place, slice):
+            # Divided once an epoch, so that a step multiplies and sums in one call; by the size of
+            # its first batch, also after a resume, or the means would be rounded differently.
+            self._share_size = self._share_size or size
+            self._shares = weights / self._share_size
+            self._host_shares = self._shares.numpy() if losses.is_cpu else None
+        if not isinstance(place, slice):
+            shares = self._shares[torch.from_numpy(place).to(losses.device)]
+        elif self._host_shares is None:
             shares = self._shares[place]
         else:
-            shares = self._shares[torch.from_numpy(place).to(losses.device)]
+            shares = torch.from_numpy(self._host_shares[place])
         is_single = losses.dtype == torch.float32
         mean = losses.dot(shares) if is_single else (losses * shares).sum()
         return mean if size == self._share_size else mean * (self._share_size / size)
@@ -168,9 +196,7 @@ class Progress:
     def trace(self) -> Trace:
         """Return the scores so far on the host: the one transfer of an epoch."""
         scores = {
-            name: self._scores[name].cpu()
-            if name in self._scores
-            else torch.full((len(self.plan),), torch.nan)
+            name: self._scores[name].cpu() if name in self._scores else _no_scores(len(self.plan))
             for name in self._names
         }
         return Trace(scores=scores, step=torch.from_numpy(self._step))
@@ -178,17 +204,18 @@ class Progress:
     def state_dict(self) -> dict[str, object]:
         """Return the scores so far by sample id, shape (n,), NaN = unseen, and when they came."""
         size, trace = self.plan.num_samples, self.trace()
-        step = torch.full((size,), -1, dtype=torch.int32)
+        step = torch.full((size,), -1, dtype=torch.int32, device="cpu")
         step[self.plan.ids] = trace.step
         pending = {}
         for name, score in trace.scores.items():
-            pending[name] = torch.full((size,), torch.nan)
+            pending[name] = _no_scores(size)
             # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
             broken = trace.seen & score.isnan()
             pending[name][self.plan.ids] = score.masked_fill(broken, torch.inf)
         return {
             "micro_batches": self.micro_batches,
             "skipped": self.skipped,
+            "share_size": self._share_size,
             "step": step,
             "scores": pending,
         }
@@ -201,8 +228,15 @@ class Progress:
         assert isinstance(done, int)
         self._step = step[self.plan.ids].numpy().copy()
         self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
-        skipped = state["skipped"]
-        assert isinstance(skipped, int)
+        self._host_scores = {}
+        skipped, share_size = state["skipped"], state["share_size"]
+        assert isinstance(skipped, int) and isinstance(share_size, int)
         self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
+        self._shares, self._share_size = None, share_size
         self.seen = int(np.count_nonzero(self._step >= 0))
         self._frontier = int(np.flatnonzero(self._step >= 0)[-1]) + 1 if self.seen else 0
+
+
+def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:
+    # float32 and the host, whatever the user made torch's defaults.
+    return torch.full((size,), torch.nan, dtype=torch.float32, device=device)

@@ -23,13 +23,14 @@ class TaggedDataset(Dataset[Any]):
     it through `get_worker_info().dataset`.
     """
 
-    _dataset: Any
+    # A name that no data set has: its own attributes, such as `_dataset`, must stay in reach.
+    _thresher_dataset: Any
 
     def __init__(self, dataset: Any) -> None:
-        object.__setattr__(self, "_dataset", dataset)
+        object.__setattr__(self, "_thresher_dataset", dataset)
 
     def __getitems__(self, ids: list[int]) -> tuple[np.ndarray, Any]:
-        dataset = self._dataset
+        dataset = self._thresher_dataset
         # The same test as torch's own fetcher makes.
         many = getattr(dataset, "__getitems__", None)
         samples = many(ids) if many else [dataset[id_] for id_ in ids]
@@ -37,25 +38,25 @@ class TaggedDataset(Dataset[Any]):
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
         # Reached only with batch_size=None, where the index may be a whole batch of ids.
-        return np.atleast_1d(np.asarray(index, dtype=np.int64)), self._dataset[index]
+        return np.atleast_1d(np.asarray(index, dtype=np.int64)), self._thresher_dataset[index]
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._thresher_dataset)
 
     def __getattr__(self, name: str) -> Any:
         # While unpickling there is no data set yet; asking for it again would recurse.
-        if name == "_dataset":
+        if name == "_thresher_dataset":
             raise AttributeError(name)
-        return getattr(self._dataset, name)
+        return getattr(self._thresher_dataset, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._dataset, name, value)
+        setattr(self._thresher_dataset, name, value)
 
     def __delattr__(self, name: str) -> None:
-        delattr(self._dataset, name)
+        delattr(self._thresher_dataset, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TaggedDataset, (self._dataset,)
+        return TaggedDataset, (self._thresher_dataset,)
 
 
 @final

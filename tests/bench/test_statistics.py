@@ -96,7 +96,7 @@ def around(mean: float, half: float) -> Difference:
 @pytest.mark.parametrize(
     ("mean", "half", "word"),
     [
-        (0.3, 0.2, "better (equivalent)"),
+        (0.25, 0.2, "better (equivalent)"),
         (0.6, 0.2, "better"),
         (0.0, 0.4, "lossless (equivalent)"),
         (-0.2, 0.1, "lossless (equivalent)"),  # below full, but by less than the margin

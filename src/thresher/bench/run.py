@@ -103,10 +103,10 @@ def train(config: RunConfig, task: Task, images: Images, progress: Progress) -> 
         images: the task's data.
         progress: called after each epoch.
     """
-    parts = _prepare(config, task, images)
     epochs: list[_Epoch] = []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ThresherWarning)
+        parts = _prepare(config, task, images)
         for number in range(config.trained_epochs):
             started, cpu_started = _clock(config.device), time.process_time()
             parts.data.start_epoch(number)
@@ -134,7 +134,14 @@ def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
         step_exponent=None if isinstance(method, Full) else config.step_exponent,
     )
     data = task.training_set(images, config.seed)
-    plain = DataLoader(data, config.batch_size, shuffle=True, collate_fn=whole_batch)
+    plain = DataLoader(
+        data,
+        config.batch_size,
+        shuffle=True,
+        collate_fn=whole_batch,
+        # Without one of its own, every epoch draws a number from the global stream.
+        generator=torch.Generator().manual_seed(config.seed),
+    )
     peak = config.learning_rate
     if config.method == "fewer-epochs-scaled":
         peak *= config.epochs / config.trained_epochs

@@ -163,7 +163,8 @@ def _random_control(line: Line, lines: Sequence[Line], records: Records) -> Cont
 def _fewer_epochs(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
     if not has_step_length(line.row.method):
         return None
-    candidates = [other for other in lines if other.row.method == "fewer-epochs"]
+    # Full too: to a method that saved next to nothing, no fewer epochs cost the same.
+    candidates = [other for other in lines if other.row.method in ("full", "fewer-epochs")]
     return _nearest(line, candidates, records)
 
 

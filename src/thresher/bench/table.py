@@ -35,7 +35,7 @@ class Heading:
 
 
 _COST = ("saved", "samples", "extra forwards", "time", "speed-up")
-_CONTROLS = ("> random?", "> fewer epochs?")
+_CONTROLS = ("beats random?", "beats fewer epochs?")
 
 
 def terminal(lines: Sequence[Line], heading: Heading, width: int) -> list[Table]:
@@ -110,8 +110,8 @@ def cells(lines: Sequence[Line]) -> dict[str, list[str]]:
         "accuracy %": [_mean_sd(line) for line in lines],
         "to full [95 %]": [_difference(line) for line in lines],
         "verdict": [line.verdict for line in lines],
-        "> random?": [_beaten(line.random) for line in lines],
-        "> fewer epochs?": [_beaten(line.fewer_epochs) for line in lines],
+        "beats random?": [_beaten(line.random) for line in lines],
+        "beats fewer epochs?": [_beaten(line.fewer_epochs) for line in lines],
         "helped?": [line.has_helped for line in lines],
     }
     if not any(line.extra_forwards for line in lines):
@@ -132,8 +132,8 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
         "To full: mean paired difference in points, with its own 95 % t interval. Verdicts, "
         "corrected for the number of rows (Holm): better: low > 0; else lossless: low > "
         f"−{margin}; else worse: high < 0; else undecided; (equivalent): also high < {margin}.",
-        "> random?: against random pruning at the same rate and step length; > fewer epochs?: "
-        "against the number of epochs of nearest cost; yes, no, not shown: corrected likewise. "
+        "Beats random: paired with random pruning at the same rate and step length; beats fewer "
+        "epochs: with the number of epochs of nearest cost; yes, no, not shown: corrected alike. "
         "A method that does not beat both has not helped: "
         f"{len(helped)} of {len(tried)} rows are shown to have.",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -46,6 +45,8 @@ class Method(ABC):
 
     needs: ClassVar[tuple[str, ...]] = ("loss",)
     """Names of the scores the method wants of every trained sample."""
+    scalars: ClassVar[dict[str, float]] = {}
+    """Numbers the method remembers beside its columns, as they are before anything is observed."""
     claims_unbiased: ClassVar[bool] = False
     """Whether Σ w_i g_i over a plan is, in expectation over its draws, proportional to Σ g_i."""
     reference: ClassVar[Reference]
@@ -62,10 +63,6 @@ class Method(ABC):
     def columns(self) -> tuple[Column, ...]:
         """Return the per-sample columns this method remembers."""
         return ()
-
-    def scalars(self) -> Mapping[str, float]:
-        """Return the numbers this method remembers, as they are before anything is observed."""
-        return {}
 
     @property
     def first_prunable_epoch(self) -> int:

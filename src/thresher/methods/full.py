@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
-
 from thresher.ledger import Ledger
 from thresher.methods._method import Method, Reference
 from thresher.plan import Epoch, Selection
@@ -42,4 +40,4 @@ class Full(Method):
     )
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        return Selection(kept=torch.ones(ledger.num_samples, dtype=torch.bool))
+        return Selection(kept=ledger.everyone)

@@ -28,8 +28,7 @@ class Omission(Method):
 
     Args:
         kappa: κ, the share to train on, when `prune_ratio` is not given.
-        alpha: α, smooths the scores towards their mean. 0 is for the ablation: weights are then
-            unbounded, and a score of exactly 0 is never trained again.
+        alpha: α, smooths scores towards their mean. At 0 (ablation) a score of 0 never trains more.
         beta_1: β₁, decay of a sample's score, per visit.
         beta_2: β₂, decay of the norms' scale, per optimizer step.
         sampling: "systematic" has exact chances and a fixed size; "bernoulli" draws independently.
@@ -54,6 +53,7 @@ class Omission(Method):
     sampling: Literal["systematic", "bernoulli"] = "systematic"
 
     needs: ClassVar[tuple[str, ...]] = ("logit_grad_norm",)
+    scalars: ClassVar[dict[str, float]] = {"den": 0.0, "den_decay": 1.0}
     claims_unbiased: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="Learn from the Past: "
@@ -110,7 +110,7 @@ class Omission(Method):
     def _scales(self, ledger: Ledger, step: np.ndarray, weighted_square: np.ndarray) -> np.ndarray:
         """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""
         total, count = np.bincount(step, weights=weighted_square), np.bincount(step)
-        average, decay = ledger.scalars.get("den", 0.0), ledger.scalars.get("den_decay", 1.0)
+        average, decay = ledger.scalars["den"], ledger.scalars["den_decay"]
         scale = np.zeros(len(total))
         for t in np.flatnonzero(count).tolist():
             average = self.beta_2 * average + (1 - self.beta_2) * float(total[t] / count[t])

@@ -62,9 +62,8 @@ class OrderDP(Method):
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         drawn, trained = self.sizes(ledger.num_samples, epoch.target)
-        everyone = torch.ones(ledger.num_samples, dtype=torch.bool)
         keys = epoch.draws.uniform(ledger.num_samples, "candidates", dtype=torch.float64)
-        candidates = draws.exact_count(everyone, drawn, keys)
+        candidates = draws.exact_count(ledger.everyone, drawn, keys)
         ties = epoch.draws.uniform(ledger.num_samples, "ties", dtype=torch.float64)
         return Selection(kept=draws.top_q(ledger["loss"], trained, ties, among=candidates))
 

@@ -66,7 +66,7 @@ class RandomPruning(Method):
         quota = max(1, round((1 - target) * size))
         keys = epoch.draws.uniform(size, "selection", dtype=torch.float64)
         if self.mode == "fresh":
-            kept = draws.exact_count(torch.ones(size, dtype=torch.bool), quota, keys)
+            kept = draws.exact_count(ledger.everyone, quota, keys)
         else:
             kept = draws.top_q(-ledger["visits"].float(), quota, keys)
         return Selection(kept=kept, certain_weight=quota / size)

@@ -55,6 +55,7 @@ class RePB(Method):
     resample: bool = True
     rescale: bool = True
 
+    scalars: ClassVar[dict[str, float]] = {"rho": 0.0}
     reference: ClassVar[Reference] = Reference(
         title="Inconsistency Biases in Dynamic Data Pruning",
         authors="Zhou et al.",
@@ -116,4 +117,4 @@ class RePB(Method):
         for column, marked in (("in_set", ids), ("below", ids.compress(below))):
             ledger[column].zero_().numpy()[marked] = True
         ledger["count"].add_(ledger["in_set"])
-        ledger.scalars.update(plan.facts)
+        ledger.scalars["rho"] = plan.facts.get("rho", 0.0)

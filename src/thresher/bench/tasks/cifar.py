@@ -58,7 +58,8 @@ def read_strips(path: Path) -> Images:
     from PIL import Image
 
     parts: dict[str, torch.Tensor] = {}
-    with np.load(path) as npz:
+    # numpy leaves its own handle open when the file is no zip file.
+    with path.open("rb") as file, np.load(file) as npz:
         step = int(npz["quant_step"])
         for split, num in (("train", 50_000), ("test", 10_000)):
             blob, offsets = npz[f"{split}_webp"].tobytes(), npz[f"{split}_offsets"].tolist()

@@ -1,0 +1,245 @@
+"""The command line, in real processes where exit codes and signals are the point."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thresher.bench.compare import Options
+from thresher.cli import main, parse
+
+TINY = ("--task", "digits", "--epochs", "3", "--workers", "1")
+
+
+def thresher(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "thresher", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+
+
+def keys(folder: Path) -> list[str]:
+    lines = (folder / "out" / "runs.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line)["key"] for line in lines]
+
+
+def test_interrupted_comparison_keeps_its_runs_and_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("compare", *TINY, "--methods", "infobatch", *("--prune-ratio", "0.7"))
+    command += ("--seeds", "2", "--out", "out")
+    process = thresher(*command, folder=tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("[1/8] full · seed 0: "):
+            process.send_signal(signal.SIGINT)
+            break
+    rest, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130, complaints
+    assert complaints == ""
+    kept = keys(tmp_path)
+    assert f"Stopped. {len(kept)} finished runs are kept in out/runs.jsonl" in rest
+    assert 1 <= len(kept) < 8
+    assert not (tmp_path / "out" / "table.md").exists()
+
+    # As if the machine had died in the middle of a write as well.
+    with (tmp_path / "out" / "runs.jsonl").open("a") as file:
+        file.write('{"key": "cut o')
+    process = thresher(*command, folder=tmp_path)
+    shown, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0, complaints
+    assert complaints == ""
+    assert f"line {len(kept) + 1}: damaged, skipped; the run is repeated" in shown
+    assert f"{len(kept)} of 8 runs are in out/runs.jsonl." in shown
+    assert f"[{8 - len(kept)}/{8 - len(kept)}] infobatch 0.7 · seed 1: " in shown
+    # InfoBatch can never save 70 %.
+    assert "Controls at achieved rates: random @ 0." in shown
+    assert "This is a smoke test" in shown
+    assert "thresher compare --task fashion-mnist" in shown
+    check_results(tmp_path / "out", kept)
+
+    before = (tmp_path / "out" / "runs.jsonl").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "8 of 8 runs are in out/runs.jsonl." in shown
+    assert "2 of 2 runs are in out/runs.jsonl." in shown
+    assert "seed 0:" not in shown
+    assert (tmp_path / "out" / "runs.jsonl").read_bytes() == before
+
+
+def check_results(folder: Path, kept: list[str]) -> None:
+    lines = (folder / "runs.jsonl").read_text("utf-8").splitlines()
+    finished = [json.loads(line) for line in lines if not line.startswith('{"key": "cut o')]
+    assert [record["key"] for record in finished[: len(kept)]] == kept
+    assert len({record["key"] for record in finished}) == len(finished) == 10
+    for name in ("versions", "commit", "machine", "config", "epochs", "seconds"):
+        assert all(name in record for record in finished)
+    page = (folder / "table.md").read_text("utf-8")
+    command = "thresher compare --methods infobatch --prune-ratio 0.7 --seeds 2 --epochs 3"
+    assert f"    {command}\n" in page
+    assert (folder / "tradeoff.svg").read_text("utf-8").startswith("<?xml")
+
+
+def test_a_failing_run_is_named_and_the_others_make_the_table(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One process for all of it, and random pruning fails in it.
+    def in_this_process(configs, *, num_workers, folder):
+        from thresher.bench.run import load, train
+        from thresher.bench.tasks import task
+        from thresher.bench.workers import Failed, Finished, Started
+
+        digits = task("digits")
+        images = load(digits, folder)
+        for config in configs:
+            yield Started(0, config)
+            if config.method == "random":
+                yield Failed(0, config, "ValueError: [no] luck", "Traceback of it")
+            else:
+                yield Finished(0, config, train(config, digits, images, lambda *_: None))
+
+    monkeypatch.setattr("thresher.bench.workers.run_all", in_this_process)
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *TINY, "--methods", "orderdp", "--seeds", "1", "--out", "out"]) == 1
+    shown = capfd.readouterr().out
+    assert "[2/4] random 0.5 · seed 0: failed: ValueError: [no] luck" in shown
+    assert "Failed: random 0.5, seed 0: ValueError: [no] luck\nTraceback of it" in shown
+    assert "| orderdp |" in (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert len(keys(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--task", "digit"], 2, "unknown task 'digit'; expected: one of digits"),
+        (["--methods", "infobach"], 2, "The nearest is 'infobatch'."),
+        (["--prune-ratio", "30"], 2, "If you meant 30 percent, write 0.3."),
+        (["--prune-ratio", "0.5", "-0.1"], 2, "--prune-ratio -0.1; expected: a share in [0, 1)"),
+        (["--prune-ratio", "half"], 2, "half"),
+        (["--step-exponent", "paper"], 2, "expected: `published` or a number"),
+        (["--seeds", "0"], 2, "a number of seeds, or different seeds from 0 up"),
+        (["--seeds", "1", "1"], 2, "--seeds 1 1"),
+        (["--seeds", "-3", "1"], 2, "seed"),
+        (["--epochs", "0"], 2, "--epochs 0; expected: 1 or more"),
+        (["--batch-size", "0"], 2, "--batch-size 0"),
+        (["--workers", "0"], 2, "--workers 0"),
+        (["--margin", "0"], 2, "--margin 0; expected: more than 0 points"),
+        (["--device", "nonsense"], 2, "--device nonsense cannot be used here"),
+        (["--epoch-count", "3"], 2, "epoch-count"),
+        (["--data", "."], 1, "no folder: digits come with scikit-learn"),
+        (["--task", "fashion-mnist", "--data", "."], 1, "no file train-images-idx3-ubyte.gz"),
+        (["--task", "cifar10", "--data", "."], 1, "no file cifar10.npz"),
+        (["--out", "a-file/out"], 1, "--out a-file/out cannot be written"),
+    ],
+)
+def test_what_cannot_work_stops_before_any_training(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-file").write_text("")
+    assert main(["compare", *arguments]) == code
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert not list(tmp_path.rglob("runs.jsonl"))
+
+
+def test_exit_codes_of_the_real_process(tmp_path: Path) -> None:
+    wrong = thresher("compare", "--task", "digit", folder=tmp_path)
+    missing = thresher("compare", "--task", "fashion-mnist", "--data", ".", folder=tmp_path)
+    assert "The nearest is 'digits'" in wrong.communicate(timeout=60)[1]
+    assert "no file train-images" in missing.communicate(timeout=60)[1]
+    assert (wrong.returncode, missing.returncode) == (2, 1)
+
+
+@pytest.mark.parametrize("package", ["rich", "jsonargparse", "scipy", "matplotlib", "sklearn"])
+def test_a_missing_package_names_the_extra(
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["compare"]) == 1
+    assert 'pip install "thresher[bench]"' in capsys.readouterr().err
+
+
+def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--help"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "examples:\n  thresher compare\n",
+        "fewer-epochs-scaled",
+        "cifar100",
+        "--margin δ",
+    ):
+        assert part in text
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    program = "import sys, thresher.cli; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    assert not modules & {"matplotlib", "sklearn", "scipy", "rich", "jsonargparse", "datasets"}
+
+
+def test_no_command_is_an_error_and_version_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("thresher ")
+
+
+def test_flags_come_from_a_file_and_the_command_line_wins(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "task: fashion-mnist\nmethods: [repb]\nprune_ratio: [0.3, 0.7]\nseeds: [4, 5]\n"
+        "step_exponent: [published, 0.5]\nmargin: 0.2\n"
+    )
+    assert parse(["compare", "--config", str(file), "--margin", "0.3"]) == Options(
+        task="fashion-mnist",
+        methods=("repb",),
+        prune_ratio=(0.3, 0.7),
+        seeds=(4, 5),
+        step_exponent=(None, 0.5),
+        margin=0.3,
+    )
+
+
+def test_a_number_of_seeds_and_a_list_of_seeds() -> None:
+    assert parse(["compare", "--seeds", "4"]).seeds == (0, 1, 2, 3)
+    assert parse(["compare", "--seeds", "4", "7"]).seeds == (4, 7)
+
+
+def test_the_command_in_the_table_asks_for_the_same() -> None:
+    options = Options(
+        task="cifar10",
+        data="/somewhere",
+        methods=("repb", "omission"),
+        prune_ratio=(0.3, 0.5),
+        step_exponent=(None, 0.5),
+        seeds=(0, 1, 2, 3, 4),
+    )
+    command = options.command()
+    assert "/somewhere" not in command
+    again = parse(command.replace("FOLDER", "/somewhere").split()[1:])
+    assert again == options

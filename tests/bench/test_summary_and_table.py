@@ -1,0 +1,191 @@
+"""From finished runs to the lines of the table, and how they are printed."""
+
+import io
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from thresher.bench import table
+from thresher.bench.figure import spread, tradeoff
+from thresher.bench.suite import Row, asked_rows
+from thresher.bench.summary import Line, rates, summarise
+
+EFFECTS = {"random": -1.0, "fewer-epochs": -1.2, "infobatch": -1.1, "repb": -0.1}
+
+
+def run(row: Row, seed: int, rate: float) -> dict[str, Any]:
+    noise = 0.02 * ((7 * seed + len(row.method)) % 3 - 1)
+    return {
+        "metric": 91.0 + 0.3 * seed + noise + EFFECTS.get(row.method, 0.0),
+        "prune_rate": rate,
+        "samples_trained": round(600_000 * (1 - rate)),
+        "extra_forwards": 0,
+        "seconds": {"training": 40.0 * (1 - rate) * (1 + seed)},
+    }
+
+
+def records(
+    rows: Sequence[Row], num_seeds: int = 5, achieved: dict[Row, float] | None = None
+) -> dict[Row, dict[int, dict[str, Any]]]:
+    achieved = achieved or {}
+    return {
+        row: {
+            seed: run(row, seed, achieved.get(row, row.prune_ratio or 0.0))
+            for seed in range(num_seeds)
+        }
+        for row in rows
+    }
+
+
+ROWS = asked_rows(["infobatch", "repb"], [0.5], [None])
+HEADING = table.Heading(
+    title="A task", num_seeds=5, margin=0.5, notes=["A note."], command="thresher compare"
+)
+
+
+def by_name(lines: Sequence[Line]) -> dict[str, Line]:
+    return {str(line.row): line for line in lines}
+
+
+def test_lines_are_means_over_seeds_paired_with_full() -> None:
+    lines = by_name(summarise(records(ROWS), margin=0.5))
+    repb = lines["repb 0.5"]
+    # 20 s · (1 + seed) against 40 s · (1 + seed): paired by seed the ratio is exactly 2.
+    assert repb.speed_up == pytest.approx(2.0)
+    assert repb.seconds == pytest.approx(60.0)
+    assert repb.samples == 300_000
+    assert repb.difference is not None
+    assert repb.difference.mean == pytest.approx(-0.1, abs=0.05)
+    assert repb.verdict == "lossless (equivalent)"
+    assert lines["full"].verdict == "–"
+    assert lines["full"].difference is None
+    assert lines["fewer-epochs 0.5"].verdict == "worse"
+
+
+def test_a_method_has_helped_if_it_beats_both_controls() -> None:
+    lines = by_name(summarise(records(ROWS), margin=0.5))
+    assert lines["repb 0.5"].has_helped == "yes"
+    assert lines["infobatch 0.5"].has_helped == "no"  # worse than random at the same rate
+    assert lines["random 0.5"].has_helped == lines["full"].has_helped == "–"
+
+
+def test_a_method_is_compared_at_the_rate_it_achieved() -> None:
+    asked = asked_rows(["infobatch"], [0.3, 0.7], [None, 0.5])
+    added = [Row("random", 0.45, None, is_added=True), Row("fewer-epochs", 0.45, is_added=True)]
+    achieved = {Row("infobatch", 0.7): 0.4519, Row("infobatch", 0.7, 0.5): 0.4519}
+    lines = by_name(summarise(records([*asked, *added], achieved=achieved), margin=0.5))
+    published, common = lines["infobatch 0.7"], lines["infobatch 0.7 γ=0.5"]
+    assert published.random is not None
+    assert published.random.row == added[0]
+    assert published.fewer_epochs is not None
+    assert published.fewer_epochs.row == added[1]
+    assert common.random is None, "there is no random row at this step length and rate"
+    assert common.has_helped == "–"
+
+
+def test_a_method_that_saved_nothing_is_compared_with_full() -> None:
+    asked = asked_rows(["repb"], [0.7], [None])
+    lines = by_name(summarise(records(asked, achieved={Row("repb", 0.7): 0.04}), margin=0.5))
+    control = lines["repb 0.7"].fewer_epochs
+    assert control is not None
+    assert control.row == Row("full")
+
+
+def test_only_finished_runs_count() -> None:
+    some = records(ROWS)
+    del some[Row("repb", 0.5)][4]
+    some[Row("infobatch", 0.5)] = {}
+    assert set(rates(some, 5)) == set(ROWS) - {Row("repb", 0.5), Row("infobatch", 0.5)}
+    lines = by_name(summarise(some, margin=0.5))
+    assert "infobatch 0.5" not in lines
+    assert lines["repb 0.5"].num_seeds == 4
+    text = " ".join(table.legend(list(lines.values()), HEADING))
+    assert "Incomplete rows, with their finished seeds: repb 0.5 (4)." in text
+
+
+def test_one_seed_has_no_interval_and_no_verdict() -> None:
+    page = table.markdown(summarise(records(ROWS, num_seeds=1), margin=0.5), HEADING)
+    [line] = [line for line in page.splitlines() if line.startswith("| repb")]
+    assert "| one seed |" in line
+    assert "±" not in line
+    assert "[" not in line
+
+
+def test_markdown_has_every_column_and_says_what_the_words_mean() -> None:
+    page = table.markdown(summarise(records(ROWS), margin=0.5), HEADING)
+    assert "    thresher compare\n" in page
+    header = next(line for line in page.splitlines() if line.startswith("| method"))
+    for name in ("step", "asked", "saved", "samples", "time", "speed-up", "accuracy %"):
+        assert f"| {name} |" in header
+    assert "| extra forwards |" not in header, "nothing to say, so no column"
+    assert "1 of 2 rows are shown to have." in page
+    assert "lossless: low > −0.5" in page
+    assert page.endswith("A note.\n")
+    [line] = [line for line in page.splitlines() if line.startswith("| repb")]
+    assert line.startswith("| repb | published | 0.50 | 0.500 | 300,000 | 1 min 00 s | 2.00× | ")
+    assert line.endswith("| yes |")
+
+
+def test_extra_forwards_are_a_column_where_there_are_any() -> None:
+    some = records(ROWS)
+    for one in some[Row("repb", 0.5)].values():
+        one["extra_forwards"] = 12_345
+    page = table.markdown(summarise(some, margin=0.5), HEADING)
+    assert "| extra forwards |" in page
+    assert "| 12,345 |" in page
+
+
+def printed(width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    for part in table.terminal(summarise(records(ROWS), margin=0.5), HEADING, width):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_wide_terminal_shows_one_table_with_everything() -> None:
+    text = printed(200)
+    assert "…" not in text
+    assert "what it cost" not in text
+    for part in ("beats fewer epochs?", "lossless (equivalent)", "2.00×", "300,000"):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", [100, 120, 150])
+def test_a_narrow_terminal_shows_two_tables_and_cuts_nothing(width: int) -> None:
+    text = printed(width)
+    assert "…" not in text
+    assert "A task: what was saved" in text
+    assert "A task: what it cost" in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_the_picture_is_drawn_and_is_the_same_each_time(tmp_path: Path, ending: str) -> None:
+    rows = asked_rows(["infobatch", "repb", "omission"], [0.3, 0.5], [None, 0.5])
+    lines = summarise(records(rows), margin=0.5)
+    first, second = tmp_path / f"1.{ending}", tmp_path / f"2.{ending}"
+    tradeoff(lines, "A task", 0.5, first)
+    tradeoff(lines, "A task", 0.5, second)
+    assert len(first.read_bytes()) > 10_000
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_picture_of_one_seed_and_of_full_alone_is_drawn(tmp_path: Path) -> None:
+    tradeoff(summarise(records(ROWS, num_seeds=1), 0.5), "A task", 0.5, tmp_path / "1.png")
+    tradeoff(summarise(records([Row("full")]), 0.5), "A task", 0.5, tmp_path / "2.png")
+    assert (tmp_path / "2.png").exists()
+
+
+def test_labels_are_moved_apart_as_little_as_needed() -> None:
+    assert spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+    assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
+    for heights in ([0.0, 0.0, 0.01], [1.0, 1.0], [0.98, 0.99, 1.0, 1.0]):
+        moved = spread(heights, 0.1)
+        assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(moved))
+        assert moved[0] >= -1e-9
+        assert moved[-1] <= 1 + 1e-9

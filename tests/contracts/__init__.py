@@ -1,0 +1,1 @@
+"""Laws that every method keeps, run on every method that is found."""

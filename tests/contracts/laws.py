@@ -1,0 +1,267 @@
+"""The laws, one function each: it takes a method and fails with AssertionError.
+
+`test_laws.py` runs them on every method of the library, `test_laws_can_fail.py` on methods that
+break them.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import pickle
+
+import torch
+from contracts.drive import (
+    EPOCHS,
+    ByHand,
+    CountedDraws,
+    RelabelledDraws,
+    asked,
+    epoch_of,
+    losses,
+    named,
+    relabelled,
+    run,
+    steps,
+)
+from torch import Tensor
+
+from thresher import Plan, Pruner
+from thresher.draws import Draws
+from thresher.ledger import Ledger
+from thresher.methods import Method
+
+SIZE = 61
+"""A prime, so that no batch, window or share divides it."""
+
+
+def require_valid(plan: Plan, size: int) -> None:
+    """Ids unique and in range, at least one; weights one each, float32, positive and finite."""
+    ids, weights = plan.ids, plan.weights
+    assert ids.dtype == torch.int64
+    assert 1 <= len(ids) <= size
+    assert len(ids.unique()) == len(ids)
+    assert int(ids.min()) >= 0
+    assert int(ids.max()) < size
+    assert weights.shape == ids.shape
+    assert weights.dtype == torch.float32
+    assert bool(weights.isfinite().all())
+    assert bool((weights > 0).all())
+
+
+def plans_are_valid(method: Method) -> None:
+    _, plans = run(method, losses(SIZE))
+    for plan in plans:
+        require_valid(plan, SIZE)
+
+
+def at_least_one_sample_is_trained(method: Method) -> None:
+    for size in (1, 2, 3):
+        _, plans = run(method, losses(size))
+        for plan in plans:
+            require_valid(plan, size)
+
+
+def same_seed_same_plans(method: Method) -> None:
+    first, second = (run(method, losses(SIZE), seed=3)[1] for _ in range(2))
+    assert [plan.checksum() for plan in first] == [plan.checksum() for plan in second]
+
+
+def other_seed_other_choice(method: Method) -> None:
+    """For a method that draws: its sets of samples depend on the seed, not their order alone."""
+    asked.clear()
+    ByHand(method, losses(SIZE), lambda epoch: CountedDraws(0, epoch)).select()
+    if not asked:
+        return
+    first, second = (run(method, losses(SIZE), seed=seed)[1] for seed in (3, 4))
+    chosen = [[set(plan.ids.tolist()) for plan in plans] for plans in (first, second)]
+    prunes = any(len(ids) < SIZE for ids in chosen[0])
+    assert not prunes or chosen[0] != chosen[1]
+
+
+def a_plan_is_a_pure_function_of_the_ledger(method: Method) -> None:
+    hand = ByHand(method, losses(SIZE))
+    for _ in range(4):
+        before = hand.ledger.copy()
+        first, second = hand.plan(), hand.plan()
+        require_equal_ledgers(before, hand.ledger)
+        assert first.checksum() == second.checksum()
+        hand.train()
+
+
+def observing_changes_neither_plan_nor_scores(method: Method) -> None:
+    hand = ByHand(method, losses(SIZE))
+    for number in range(4):
+        plan = hand.plan()
+        scores = hand.table[number][plan.ids]
+        before, kept = plan.checksum(), scores.clone()
+        hand.observe(plan, scores, steps(len(plan)))
+        assert plan.checksum() == before
+        assert torch.equal(scores, kept)
+
+
+def require_equal_ledgers(first: Ledger, second: Ledger) -> None:
+    assert first.columns.keys() == second.columns.keys()
+    for name, column in first.columns.items():
+        assert torch.equal(column.nan_to_num(nan=-1e9), second[name].nan_to_num(nan=-1e9)), name
+    assert first.scalars == second.scalars
+
+
+def relabelling_samples_relabels_plans(method: Method) -> None:
+    """With the draws relabelled too; a rule that draws nothing needs no relabelled draws."""
+    table = losses(SIZE)
+    new_id = torch.randperm(SIZE, generator=torch.Generator().manual_seed(5))
+    moved = torch.stack([relabelled(row, new_id) for row in table])
+    ours = ByHand(method, table)
+    theirs = ByHand(method, moved, lambda epoch: RelabelledDraws(0, epoch, new_id=new_id))
+    for _ in range(5):
+        plan, other = ours.train(), theirs.train()
+        assert torch.equal(new_id[plan.ids], other.ids)
+        assert torch.allclose(plan.weights, other.weights, rtol=1e-6, atol=0)
+        for name, column in ours.ledger.columns.items():
+            there = theirs.ledger[name][new_id]
+            assert torch.allclose(
+                column.double(), there.double(), rtol=1e-6, atol=0, equal_nan=True
+            )
+
+
+def a_rule_without_draws_ignores_labels(method: Method) -> None:
+    asked.clear()
+    table = losses(SIZE)
+    new_id = torch.randperm(SIZE, generator=torch.Generator().manual_seed(5))
+    moved = torch.stack([relabelled(row, new_id) for row in table])
+    ours = ByHand(method, table, lambda epoch: CountedDraws(0, epoch))
+    theirs = ByHand(method, moved)
+    for number in range(5):
+        everyone = Plan(
+            epoch=number, ids=torch.arange(SIZE), weights=torch.ones(SIZE), num_samples=SIZE
+        )
+        asked.clear()
+        kept = ours.select().kept
+        if asked:
+            return
+        assert torch.equal(relabelled(kept, new_id), theirs.select().kept)
+        for hand in (ours, theirs):
+            hand.observe(everyone, hand.table[number], torch.zeros(SIZE, dtype=torch.int32))
+
+
+def settings_survive_repr_pickle_and_copy(method: Method) -> None:
+    kind = type(method)
+    assert eval(repr(method), {kind.__name__: kind}) == method
+    assert pickle.loads(pickle.dumps(method)) == method
+    assert copy.deepcopy(method) == method
+    assert hash(copy.copy(method)) == hash(method)
+
+
+def settings_are_frozen(method: Method) -> None:
+    for field in dataclasses.fields(method):
+        try:
+            setattr(method, field.name, getattr(method, field.name))
+        except dataclasses.FrozenInstanceError:
+            continue
+        raise AssertionError(f"{field.name} can be set")
+    assert not vars(method).keys() - {field.name for field in dataclasses.fields(method)}
+
+
+def a_saved_run_continues_exactly(method: Method) -> None:
+    """From between two epochs, and from within one."""
+    table = losses(SIZE)
+    for scored in (0, 24):
+        pruner, _ = run(method, table, epochs=4)
+        plan = pruner.plan(4)
+        first, rest = plan.ids[:scored].split(8), plan.ids[scored:].split(8)
+        for ids in first:
+            pruner.observe(ids, named(method, table[4][ids]))
+        other = Pruner(method, epochs=EPOCHS, num_samples=SIZE)
+        other.load_state_dict(copy.deepcopy(pruner.state_dict()))
+        assert other.plan(4).checksum() == plan.checksum()
+        for each in (pruner, other):
+            for ids in rest:
+                each.observe(ids, named(method, table[4][ids]))
+        for _ in range(5, EPOCHS):
+            assert epoch_of(pruner, table).checksum() == epoch_of(other, table).checksum()
+
+
+def broken(value: float, size: int = SIZE) -> tuple[Tensor, Tensor]:
+    """Scores of an epoch of which every third is `value`, and which those are."""
+    scores = losses(size)[0]
+    is_broken = torch.arange(size) % 3 == 1
+    return torch.where(is_broken, value, scores), is_broken
+
+
+def a_broken_score_is_no_score(method: Method) -> None:
+    """In the first epoch NaN and infinities leave the ledger as if the sample was not scored."""
+    if not method.needs:
+        return
+    for value in (math.nan, math.inf, -math.inf):
+        hand, unscored = ByHand(method, losses(SIZE)), ByHand(method, losses(SIZE))
+        plan = hand.plan()
+        scores, is_broken = (each[plan.ids] for each in broken(value))
+        hand.observe(plan, scores, steps(len(plan)))
+        unscored.observe(plan, scores, steps(len(plan)).where(~is_broken, -1))
+        require_equal_ledgers(hand.ledger, unscored.ledger)
+
+
+def broken_scores_leave_valid_plans(method: Method) -> None:
+    """Also where nothing else comes, and where nothing comes at all."""
+    for value in (math.nan, math.inf, -math.inf):
+        hand = ByHand(method, losses(SIZE))
+        for number in range(6):
+            plan = hand.plan()
+            require_valid(plan, SIZE)
+            scores = broken(value)[0][plan.ids] if number < 3 else torch.full((len(plan),), value)
+            never = number in (2, 5)
+            hand.observe(plan, scores, steps(len(plan)) * 0 - 1 if never else steps(len(plan)))
+            for name, column in hand.ledger.columns.items():
+                assert not bool(column.isinf().any()), name
+
+
+def ratio_zero_trains_on_everything(method: Method) -> None:
+    if "rho" in vars(method) and vars(method)["rho"] is not None:
+        return
+    _, plans = run(dataclasses.replace(method, prune_ratio=0.0), losses(SIZE))
+    for plan in plans:
+        assert len(plan) == SIZE
+        assert bool((plan.weights == 1).all())
+
+
+def threads_do_not_change_plans(method: Method) -> None:
+    """Of a data set large enough for torch to split its work."""
+    table, before = losses(200_000, epochs=3), torch.get_num_threads()
+    sums = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            sums.append([plan.checksum() for plan in run(method, table, batch_size=4096)[1]])
+    finally:
+        torch.set_num_threads(before)
+    assert sums[0] == sums[1]
+
+
+def defaults_of_torch_do_not_change_plans(method: Method) -> None:
+    """A user may have made float64, or an accelerator, torch's default."""
+    table = losses(SIZE)
+    expected = [plan.checksum() for plan in run(method, table, epochs=4)[1]]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert [plan.checksum() for plan in run(method, table, epochs=4)[1]] == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+    # Whatever is made on the meta device by mistake has no data and cannot be read.
+    with torch.device("meta"):
+        assert [plan.checksum() for plan in run(method, table, epochs=4)[1]] == expected
+
+
+def ratios_draw_as_asked(method: Method) -> None:
+    """A target of an epoch is a share of all samples: nobody leaves out more than it asks."""
+    for target in (0.0, 0.2, 0.5):
+        left_out = []
+        for seed in range(30):
+            hand = ByHand(method, losses(SIZE), lambda epoch, s=seed: Draws(s, epoch), target)
+            for _ in range(3):
+                hand.train()
+            left_out.append(1 - int(hand.select().kept.sum()) / SIZE)
+        mean = sum(left_out) / len(left_out)
+        spread = math.sqrt(0.25 / SIZE / len(left_out))
+        assert mean <= target + 4 * spread + 1 / SIZE

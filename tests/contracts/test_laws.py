@@ -1,0 +1,70 @@
+"""Every method of the library keeps every law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from contracts import laws
+from contracts.found import CLASSES, EXTREMES, METHODS
+
+from thresher.methods import Method
+
+Law = Callable[[Method], None]
+
+of_every_method = pytest.mark.parametrize("method", METHODS, ids=repr)
+of_every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+
+LAWS: list[Law] = [
+    laws.plans_are_valid,
+    laws.at_least_one_sample_is_trained,
+    laws.same_seed_same_plans,
+    laws.other_seed_other_choice,
+    laws.a_plan_is_a_pure_function_of_the_ledger,
+    laws.observing_changes_neither_plan_nor_scores,
+    laws.relabelling_samples_relabels_plans,
+    laws.a_rule_without_draws_ignores_labels,
+    laws.settings_survive_repr_pickle_and_copy,
+    laws.settings_are_frozen,
+    laws.a_saved_run_continues_exactly,
+    laws.a_broken_score_is_no_score,
+    laws.broken_scores_leave_valid_plans,
+    laws.ratio_zero_trains_on_everything,
+    laws.defaults_of_torch_do_not_change_plans,
+]
+
+
+@of_every_method
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.usefixtures("unchanged_global_rng")
+def test_every_method_keeps(law: Law, method: Method) -> None:
+    law(method)
+
+
+@pytest.mark.filterwarnings("ignore:.* cannot save:thresher.errors.ThresherWarning")
+@pytest.mark.parametrize("method", EXTREMES, ids=repr)
+@pytest.mark.parametrize(
+    "law",
+    [
+        laws.plans_are_valid,
+        laws.at_least_one_sample_is_trained,
+        laws.broken_scores_leave_valid_plans,
+        laws.settings_survive_repr_pickle_and_copy,
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_settings_at_their_ends_keep(law: Law, method: Method) -> None:
+    law(method)
+
+
+@of_every_class
+def test_threads_do_not_change_the_plans_of(kind: type[Method]) -> None:
+    laws.threads_do_not_change_plans(kind())
+
+
+def test_methods_are_found() -> None:
+    names = {kind.__name__ for kind in CLASSES}
+    assert {"Full", "RandomPruning", "InfoBatch", "RePB", "OrderDP", "Omission"} <= names
+    assert {repr(method) for method in METHODS} >= {
+        "RandomPruning(prune_ratio=0.5, delta=1.0, warmup_epochs=0, mode='cycle')"
+    }
