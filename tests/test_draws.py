@@ -81,7 +81,7 @@ def test_draws_are_a_function_of_seed_epoch_purpose_and_rank() -> None:
 def test_draws_are_the_same_on_every_machine() -> None:
     generator = Draws(seed=7, epoch=3).generator("order")
     assert generator.initial_seed() == 976979720
-    assert Draws(seed=7, epoch=3).permutation(8, "order").tolist() == [6, 4, 1, 5, 0, 7, 2, 3]
+    assert Draws(seed=7, epoch=3).permutation(8, "order").tolist() == [6, 0, 2, 5, 1, 3, 4, 7]
     assert generator.device.type == "cpu"
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from thresher.plan import Plan, Trace
 from thresher.schedule import RATE_TOLERANCE
 
+# Float64 squares of this many weights at a time.
+_CHUNK = 1 << 17
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,10 @@ def row_of(
     if not plan.is_unweighted:
         weights = plan.weights.numpy()
         total = float(weights.sum(dtype=np.float64))
-        square = float(np.square(weights, dtype=np.float64).sum())
+        square = sum(
+            float(np.square(weights[start : start + _CHUNK], dtype=np.float64).sum())
+            for start in range(0, len(weights), _CHUNK)
+        )
         largest = float(weights.max())
     return Row(
         epoch=plan.epoch,
@@ -71,10 +77,10 @@ def row_of(
 
 def num_non_finite(trace: Trace) -> int:
     """Return how many trained samples have a score that is NaN or infinite."""
-    broken = np.zeros(len(trace.step), dtype=bool)
+    finite = np.ones(len(trace.step), dtype=np.bool_)
     for score in trace.scores.values():
-        broken |= ~np.isfinite(score.numpy())
-    return int(np.count_nonzero(broken & trace.seen.numpy()))
+        finite &= np.isfinite(score.numpy())
+    return 0 if finite.all() else int(np.count_nonzero(~finite & trace.seen.numpy()))
 
 
 def metrics(row: Row, num_samples: int, facts: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 from dataclasses import asdict
 from pathlib import Path
@@ -84,7 +83,9 @@ def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except OSError:
+        raise  # there is no such file, or it may not be read
+    except Exception as error:  # a damaged file makes torch's reader stumble in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read ({reason.rstrip('.')})",

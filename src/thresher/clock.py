@@ -15,7 +15,6 @@ from typing import Any, final
 from thresher.accounting import (
     Row,
     metrics,
-    num_non_finite,
     row_of,
     rows_from_tensor,
     rows_to_tensor,
@@ -243,15 +242,16 @@ class Clock:
     def _make_coming(self, current: Progress) -> _Coming:
         start = time.perf_counter()
         trace, ledger = current.trace(), self.ledger.copy()
-        if trace.scores and current.seen and num_non_finite(trace) == current.seen:
+        row = self._row(current, trace, 0.0)
+        if trace.scores and current.seen and row.non_finite == current.seen:
             raise AllLossesNaNError(
                 f"All {current.seen} scores of epoch {self.epoch} are NaN or infinite",
                 "finite losses",
                 "Training has diverged: lower the learning rate, or check the loss and the data",
             )
         self.planner.method.observe(ledger, current.plan, trace)
-        row = self._row(current, trace, time.perf_counter() - start)
         del trace
+        row = replace(row, closing_seconds=time.perf_counter() - start)
         start = time.perf_counter()
         progress = self._progress(ledger, self.epoch + 1, self._visits + len(current.plan))
         seconds = time.perf_counter() - start

@@ -2,8 +2,7 @@
 
 `Draws` turns (seed, epoch, purpose, rank) into random numbers. The functions turn such numbers, one
 for each sample, into choices: relabel the samples with their numbers and the choice is relabelled.
-All give the same bits for any number of threads, because numpy sums whatever decides a threshold.
-They work on numpy views of CPU tensors, whose partition and compress are far faster than torch's.
+They work on numpy views: far faster than torch here, and the same bits for any number of threads.
 """
 
 import hashlib
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
+from thresher._order import random_order
 
 __all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
 
@@ -49,9 +49,9 @@ class Draws:
         """Return uniform numbers in [0, 1), shape `(num,)`; float32 ones are multiples of 2⁻²⁴."""
         return torch.rand(num, generator=self.generator(purpose), dtype=dtype, device="cpu")
 
-    def permutation(self, num: int, purpose: str) -> Tensor:
-        """Return a uniformly random order of `range(num)`, int64, shape `(num,)`."""
-        return torch.randperm(num, generator=self.generator(purpose), device="cpu")
+    def permutation(self, num: int, purpose: str, among: Tensor | None = None) -> Tensor:
+        """Return a random order of `range(num)`, or that order without those not `among`: int64."""
+        return random_order(num, self.generator(purpose), among)
 
 
 def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:

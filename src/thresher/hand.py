@@ -54,7 +54,6 @@ class Hand:
 
     def fetched(self, holder: Holder) -> None:
         """Note that `holder` fetched a batch, the newest of all."""
-        holder.fetched += 1
         holder.thread = threading.get_ident()
         if self._holders and self._holders[-1]() is holder:
             return
@@ -78,7 +77,8 @@ class Hand:
             ReducedTwiceError: the batch in hand was reduced already.
             ReadAheadError: several batches were fetched and none of them is certain to be meant.
         """
-        holder = self._taking = self.latest()
+        holders = self._holders
+        holder = self._taking = holders[-1]() if len(holders) == 1 else self.latest()
         if holder is None:
             raise NotIteratedError(
                 "reduce() was called with no batch in hand",
@@ -104,7 +104,7 @@ class Hand:
                 "one reduce after each fetch",
                 "Whether the loop reads ahead or skipped a batch cannot be told. " + _PASS_IDS,
             )
-        if len(self._holders) > 1:
+        if len(holders) > 1:
             self._refuse_two_batches(holder)
         return holder.progress, place
 
@@ -149,7 +149,7 @@ class Hand:
         self._has_warned_of_skips = True
         warnings.warn(
             f"Batches of epoch {progress.plan.epoch} that were fetched but never reduced: "
-            f"{skipped}, whose samples count as untrained; expected: pruner.reduce for every batch. "
+            f"{skipped}, whose samples count as untrained; expected: pruner.reduce for each batch. "
             "The report counts skipped batches from here on.",
             ThresherWarning,
             stacklevel=4,

@@ -18,11 +18,9 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from thresher.clock import Clock
+from thresher.course import Course, Grid
 from thresher.errors import (
     AlreadyWrappedError,
-    DatasetChangedError,
-    EmptyEpochError,
     IterableDatasetError,
     SamplerError,
     StaleBatchError,
@@ -33,24 +31,6 @@ from thresher.tagging import PlannedBatches, TaggedCollate, TaggedDataset, iter_
 
 
 @final
-class Grid:
-    """How a loader cuts a plan into batches.
-
-    Args:
-        batch_size: samples a batch.
-        drop_last: whether a smaller last batch is left out.
-    """
-
-    def __init__(self, batch_size: int, drop_last: bool) -> None:
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-
-    def stop(self, num_samples: int) -> int:
-        """Return how many of `num_samples` planned samples are in a batch."""
-        return num_samples - num_samples % self.batch_size if self.drop_last else num_samples
-
-
-@final
 class PlannedSampler(DistributedSampler[Any]):
     """The ids of the coming pass, in order: a fresh iterator each time.
 
@@ -58,20 +38,37 @@ class PlannedSampler(DistributedSampler[Any]):
     `set_epoch` is accepted and changes nothing: only training moves the clock.
     """
 
-    def __init__(self, loader: PlannedLoader) -> None:
-        super().__init__(loader.dataset, num_replicas=1, rank=0)
-        self._loader = loader
+    def __init__(self, course: Course) -> None:
+        super().__init__(course.dataset, num_replicas=1, rank=0)
+        self._course = course
 
     def __iter__(self) -> Iterator[int]:
-        progress, stop = self._loader.next_pass()
+        progress, stop = self._course.next_pass()
         return (id_ for batch in progress.batches(4096, stop) for id_ in batch)
 
     def __len__(self) -> int:
-        progress = self._loader.counted()
-        return self._loader.stop(progress)
+        return self._course.stop(self._course.counted())
 
     def set_epoch(self, epoch: int) -> None:
         """Change nothing."""
+
+
+@final
+class _Drive:
+    """What drives a planned loader: its one attribute, as a subclass has names of its own.
+
+    The loader itself is not in it: a cycle would leave persistent workers to the garbage collector,
+    from which torch takes seconds to stop them.
+    """
+
+    def __init__(
+        self, course: Course, hand: Hand, inner: DataLoader[Any], batches: PlannedBatches
+    ) -> None:
+        self.course = course
+        self.hand = hand
+        self.inner = inner
+        self.batches = batches
+        self.passes = 0
 
 
 class PlannedLoader(DataLoader[Any]):
@@ -82,66 +79,28 @@ class PlannedLoader(DataLoader[Any]):
     are tagged with ids; they are stripped here, before the loop, or the subclass, sees a batch.
     """
 
-    _clock: Clock
-    _hand: Hand
-    _grid: Grid
-    _inner: DataLoader[Any]
-    _batches: PlannedBatches
-    _passes: int
+    _thresher: _Drive
 
     @property
     def batch_ids(self) -> np.ndarray:
         """The ids of the batch fetched last from this loader: int64, shape (m,)."""
-        holder = self._hand.latest()
+        holder = self._thresher.hand.latest()
         if holder is None:
             raise AttributeError("batch_ids: no batch has been fetched yet")
         holder.is_named = True
-        return holder.ids
-
-    def next_pass(self) -> tuple[Progress, int]:
-        """Return the plan that a new pass goes over, and how many of its positions it trains."""
-        size = len(cast("Any", self.dataset))
-        if size != self._clock.budget.num_samples:
-            raise DatasetChangedError(
-                f"The data set has {size} samples",
-                f"{self._clock.budget.num_samples}, as when training began",
-                "Ids are positions in the data set, so it must keep its length; "
-                "for a changed one start a new Pruner",
-            )
-        progress = self._clock.next(self.stop(self._clock.current))
-        stop = self.stop(progress)
-        if self._grid.stop(len(progress.plan)) == 0:
-            raise EmptyEpochError(
-                f"The plan of epoch {progress.plan.epoch} has {len(progress.plan)} samples and "
-                f"drop_last=True leaves no batch of {self._grid.batch_size}",
-                "at least one batch an epoch",
-                "Lower the prune ratio or the batch size, or set drop_last=False",
-            )
-        return progress, stop
-
-    def counted(self) -> Progress:
-        """Return the epoch `len` counts: the one in progress, or the coming one if it is done."""
-        current = self._clock.current
-        return current if current.seen < self.stop(current) else self._clock.coming()
-
-    def stop(self, progress: Progress) -> int:
-        """Return how many of a plan's positions a pass trains: within batches and the budget."""
-        stop = self._grid.stop(len(progress.plan))
-        left = self._clock.batches_left(progress)
-        return stop if left is None else min(stop, left * self._grid.batch_size)
-
-    def num_batches(self, num_samples: int) -> int:
-        """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""
-        return -(-self._grid.stop(num_samples) // self._grid.batch_size)
+        # A copy, because the ids of a batch made in this process are a part of the plan.
+        return holder.ids.copy()
 
     def __len__(self) -> int:
-        return -(-self.stop(self.counted()) // self._grid.batch_size)
+        course = self._thresher.course
+        return -(-course.stop(course.counted()) // course.grid.batch_size)
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        progress, stop = self.next_pass()
-        self._batches.set(progress, stop)
-        self._passes += 1
-        return _Pass(self, progress)
+        drive = self._thresher
+        progress, stop = drive.course.next_pass()
+        drive.batches.set(progress, stop)
+        drive.passes += 1
+        return _Pass(drive, progress)
 
 
 @final
@@ -152,20 +111,20 @@ class _Pass:
     a plain DataLoader.
     """
 
-    def __init__(self, loader: PlannedLoader, progress: Progress) -> None:
+    def __init__(self, drive: _Drive, progress: Progress) -> None:
         self.progress = progress
         self.place: Place | None = None
         self.ids = np.empty(0, dtype=np.int64)
         self.fetched = 0
         self.thread = 0
         self.is_named = False
-        self._loader = loader
-        self._number = loader._passes
+        self._drive = drive
+        self._number = drive.passes
         self._expected = 0
         self.reduced_before = progress.reduced_here
-        self._length = len(loader._batches)
+        self._length = len(drive.batches)
         start = iter_quietly if progress.is_resumed else iter
-        self._batches = start(loader._inner)
+        self._batches = start(drive.inner)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -174,8 +133,8 @@ class _Pass:
         return self._length
 
     def __next__(self) -> Any:
-        loader = self._loader
-        if loader.persistent_workers and self._number != loader._passes:
+        drive = self._drive
+        if drive.inner.persistent_workers and self._number != drive.passes:
             raise StaleBatchError(
                 "This iterator was restarted by a newer one, as persistent workers serve only one",
                 "the newest iterator of the loader",
@@ -185,41 +144,41 @@ class _Pass:
         try:
             self.ids, batch = next(self._batches)
         except StopIteration:
-            loader._hand.ended(self)
+            drive.hand.ended(self)
             raise
         self.place = place = progress.locate(self.ids, self._expected)
         self._expected = place.stop if isinstance(place, slice) else int(place.max()) + 1
         if self._expected > progress.reach:
             progress.reach = self._expected
-        loader._hand.fetched(self)
+        self.fetched += 1
+        drive.hand.fetched(self)
         return batch
 
 
-def planned(loader: DataLoader[Any], clock: Clock, hand: Hand, grid: Grid) -> PlannedLoader:
+def planned(loader: DataLoader[Any], course: Course, hand: Hand) -> PlannedLoader:
     """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
-    copy = object.__new__(_planned_class(type(loader)))
-    # DataLoader refuses to have these set after its constructor, which must not run again.
-    attributes = copy.__dict__
-    attributes.update(loader.__dict__)
-    attributes.update(_clock=clock, _hand=hand, _grid=grid, _passes=0, _iterator=None)
-    sampler = PlannedSampler(copy)
-    batched = loader.batch_sampler is not None
-    bulk = isinstance(loader.sampler, BatchSampler)
-    attributes["sampler"] = sampler
-    if batched or bulk:
-        sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
-        attributes["batch_sampler" if batched else "sampler"] = sampled
-
+    grid, batched = course.grid, loader.batch_sampler is not None
+    is_bulk = batched or isinstance(loader.sampler, BatchSampler)
+    batches = PlannedBatches(grid.batch_size if is_bulk else None)
     inner: DataLoader[Any] = object.__new__(DataLoader)
+    # DataLoader refuses to have these set after its constructor, which must not run again.
     inner.__dict__.update(loader.__dict__)
-    attributes["_batches"] = PlannedBatches(grid.batch_size if batched or bulk else None)
     inner.__dict__.update(
         dataset=TaggedDataset(loader.dataset),
         collate_fn=TaggedCollate(loader.collate_fn),
         _iterator=None,
     )
-    inner.__dict__["batch_sampler" if batched else "sampler"] = attributes["_batches"]
-    attributes["_inner"] = inner
+    inner.__dict__["batch_sampler" if batched else "sampler"] = batches
+
+    copy = object.__new__(_planned_class(type(loader)))
+    attributes = copy.__dict__
+    attributes.update(loader.__dict__)
+    attributes["_iterator"] = None
+    attributes["_thresher"] = _Drive(course, hand, inner, batches)
+    attributes["sampler"] = sampler = PlannedSampler(course)
+    if is_bulk:
+        sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
+        attributes["batch_sampler" if batched else "sampler"] = sampled
     return copy
 
 

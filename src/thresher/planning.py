@@ -15,7 +15,7 @@ from thresher.draws import Draws
 from thresher.errors import SettingError
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
-from thresher.plan import Epoch, Plan, Selection, filtered
+from thresher.plan import Epoch, Plan, Selection
 from thresher.schedule import Budget, is_active, target
 from thresher.weights import to_step_exponent
 
@@ -142,12 +142,10 @@ class Planner:
         draws = Draws(self.seed, epoch)
         selection = self._select(ledger, budget, draws, visits)
         size = ledger.num_samples
-        order = self._order(draws, size)
-        if not selection.kept.any():
+        if not selection.kept.numpy().any():
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
-            selection.kept[order[0]] = True
-        ids = filtered(order, selection.kept)
-        del order
+            selection.kept[self._order(draws, ledger.everyone)[0]] = True
+        ids = self._order(draws, selection.kept)
         weights, scale = self._weights(selection, ids, size)
         return Plan(
             epoch=epoch,
@@ -188,10 +186,11 @@ class Planner:
         scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
         return scaled, float(scaled[0]) / float(weights[0])
 
-    def _order(self, draws: Draws, size: int) -> Tensor:
+    def _order(self, draws: Draws, kept: Tensor) -> Tensor:
+        """The ids that are kept, in the order that the epoch has for all: int64, shape (S,)."""
         if self.shuffled:
-            return draws.permutation(size, "order")
-        return torch.arange(size, device="cpu")
+            return draws.permutation(len(kept), "order", among=kept)
+        return torch.from_numpy(np.flatnonzero(kept.numpy()))
 
     def _learning_rate_factor(self, selection: Selection) -> float:
         return selection.learning_rate_factor if self.step_exponent is None else 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -14,6 +14,23 @@ from thresher.plan import Plan, Trace
 
 Place = slice | np.ndarray
 """Where a batch lies in its plan: nearly always a slice, else its positions, int64, shape (m,)."""
+
+
+@final
+class IdBatch(list[int]):
+    """A batch's ids as the list that a data set expects, and as the array it was made from.
+
+    Pickled, for a worker, it is a plain list.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(array.tolist())
+        self.array = array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (), None, iter(self)
 
 
 @final
@@ -103,7 +120,11 @@ class Progress:
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
         if isinstance(place, slice):
-            self._count(place)
+            if place.start == self._frontier:
+                self.seen += place.stop - place.start
+                self._frontier = place.stop
+            else:
+                self._count(place)
             for name in self._names:
                 score, host = scores[name], self._host_scores.get(name)
                 if host is not None and score.is_cpu and score.dtype == torch.float32:
@@ -184,12 +205,12 @@ class Progress:
         """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
         if self.seen == 0:
             return (
-                self._ids[start : min(start + batch_size, stop)].tolist()
+                IdBatch(self._ids[start : min(start + batch_size, stop)])
                 for start in range(0, stop, batch_size)
             )
         left = self.unseen(stop)
         return (
-            self._ids[left[start : start + batch_size]].tolist()
+            IdBatch(self._ids[left[start : start + batch_size]])
             for start in range(0, len(left), batch_size)
         )
 

@@ -14,9 +14,10 @@ from thresher import batch
 from thresher.accounting import Report
 from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
 from thresher.clock import Clock
+from thresher.course import Course
 from thresher.errors import NotIteratedError
 from thresher.hand import Hand
-from thresher.loader import PlannedLoader, planned, taken_over
+from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
 from thresher.pacing import PacedScheduler, Position, RateFactors, warn_if_cancelled
 from thresher.plan import Plan
@@ -87,7 +88,7 @@ class Pruner:
         self._has_seen_losses = False
         self._clock: Clock | None = None
         self._hand: Hand | None = None
-        self._loader: PlannedLoader | None = None
+        self._course: Course | None = None
         self._factors = RateFactors()
         if num_samples is not None:
             self._start(num_samples, shuffled=True, visits=None)
@@ -139,11 +140,11 @@ class Pruner:
         if steps is not None:
             visits = steps * self.settings.accumulation_steps * grid.batch_size
         clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
-        is_wrapped = self._loader is not None
+        is_wrapped = self._course is not None
         clock.require_same(num_samples=num_samples, shuffled=shuffled, is_wrapped=is_wrapped)
         assert self._hand is not None
-        self._loader = planned(loader, clock, self._hand, grid)
-        return cast("_Loader", self._loader)
+        self._course = Course(loader.dataset, clock, grid)
+        return cast("_Loader", planned(loader, self._course, self._hand))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
@@ -159,14 +160,14 @@ class Pruner:
 
     def _position(self) -> Position:
         clock = self._running()
-        plan, loader = clock.current.plan, self._loader
-        if loader is None:
+        plan, course = clock.current.plan, self._course
+        if course is None:
             return Position(clock.epoch, None, None, plan.learning_rate_factor)
         micro = self.settings.accumulation_steps
         return Position(
             epoch=clock.epoch,
-            planned=-(-loader.num_batches(len(plan)) // micro),
-            full=-(-loader.num_batches(plan.num_samples) // micro),
+            planned=-(-course.num_batches(len(plan)) // micro),
+            full=-(-course.num_batches(plan.num_samples) // micro),
             factor=plan.learning_rate_factor,
         )
 
@@ -194,9 +195,10 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        if not batch.is_vector(losses):
+        if not isinstance(losses, Tensor) or losses.dim() != 1:
             batch.refuse_shape(losses)
-        clock, hand = self._running(), cast("Hand", self._hand)
+        clock, hand = self._clock or self._running(), self._hand
+        assert hand is not None
         if scores is None and self._takes_loss:
             values = {"loss": losses}
         else:
@@ -253,7 +255,7 @@ class Pruner:
         if self._clock is None:
             return 0
         current = self._clock.current
-        stop = len(current.plan) if self._loader is None else self._loader.stop(current)
+        stop = len(current.plan) if self._course is None else self._course.stop(current)
         return self._clock.epoch + (current.seen >= stop)
 
     @property
@@ -301,7 +303,7 @@ class Pruner:
         clock.require_same(
             num_samples=state["num_samples"],
             shuffled=state["shuffled"],
-            is_wrapped=self._loader is not None,
+            is_wrapped=self._course is not None,
         )
         clock.load_state_dict(state["clock"])
 

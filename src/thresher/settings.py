@@ -27,7 +27,7 @@ class Settings:
     accumulation_steps: int = 1
 
     def check(self, method: Method, num_samples: int | None) -> None:
-        """Refuse settings that no run can use, and warn of those that save nothing."""
+        """Refuse settings that no run can use, and warn of those that save less than is asked."""
         if self.steps is not None and num_samples is not None:
             raise SettingError(
                 f"Pruner(steps={self.steps}, num_samples={num_samples})",
@@ -74,9 +74,9 @@ class Settings:
         asked, most = method.prune_ratio or 0.0, most_saved(method, epochs)
         if asked - most > RATE_TOLERANCE:
             warnings.warn(
-                f"{method!r} cannot save {asked:.0%} in {epochs} epochs: the first epoch, its "
-                f"warmup_epochs and delta leave too few to prune, enough for {most:.0%}; expected: "
-                "more epochs, less warm-up, a delta nearer to 1, or a lower prune_ratio.",
+                f"{method!r} cannot save {asked:.0%} in {epochs} epochs: those before its first "
+                f"scores, warmup_epochs and delta leave enough for {most:.0%}; expected: more "
+                "epochs, less warm-up, a delta nearer to 1, or a lower prune_ratio.",
                 ThresherWarning,
                 stacklevel=4,
             )

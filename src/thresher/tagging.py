@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from thresher.progress import Progress
+from thresher.progress import IdBatch, Progress
 
 
 @final
@@ -33,8 +33,16 @@ class TaggedDataset(Dataset[Any]):
         dataset = self._thresher_dataset
         # The same test as torch's own fetcher makes.
         many = getattr(dataset, "__getitems__", None)
-        samples = many(ids) if many else [dataset[id_] for id_ in ids]
-        return np.asarray(ids, dtype=np.int64), samples
+        given = ids
+        if many is None:
+            samples = [dataset[id_] for id_ in ids]
+        else:
+            given = list(ids)
+            samples = many(given)
+        # Five times as fast as an array of the list; but the data set may have reordered its list.
+        if isinstance(ids, IdBatch) and given == ids:
+            return ids.array, samples
+        return np.asarray(given, dtype=np.int64), samples
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
         # Reached only with batch_size=None, where the index may be a whole batch of ids.

@@ -27,6 +27,11 @@ def trained(one: RunConfig) -> dict[str, Any]:
     return train(one, TASK, IMAGES, lambda *_: None)
 
 
+def curve(record: dict[str, Any]) -> list[float]:
+    # One accuracy of 898 images may be the same by chance; all of them are not.
+    return [row["metric"] for row in record["epochs"]]
+
+
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
     timeless = {name: value for name, value in record.items() if name != "seconds"}
     rows = [
@@ -41,7 +46,7 @@ def test_a_run_repeats_itself() -> None:
     one = config("omission", 0.5)
     first = trained(one)
     assert without_times(first) == without_times(trained(one))
-    assert first["metric"] != trained(replace(one, seed=1))["metric"]
+    assert curve(first) != curve(trained(replace(one, seed=1)))
 
 
 def test_the_record_is_json_and_has_what_a_claim_needs() -> None:
@@ -54,7 +59,7 @@ def test_the_record_is_json_and_has_what_a_claim_needs() -> None:
     assert record["metric"] == record["epochs"][-1]["metric"] == progress[-1][1]
     assert [done for done, _ in progress] == [1, 2, 3, 4]
     assert record["samples_trained"] == sum(row["trained"] for row in record["epochs"])
-    assert record["prune_rate"] == 1 - record["samples_trained"] / (4 * 898)
+    assert record["prune_rate"] == 1 - record["samples_trained"] / (4 * 899)
     assert record["extra_forwards"] == 0
     parts = record["seconds"]
     assert set(parts) == {"training", "cpu", "planning", "closing", "data", "evaluation"}
@@ -64,17 +69,18 @@ def test_the_record_is_json_and_has_what_a_claim_needs() -> None:
 @pytest.mark.parametrize("name", ["random", "random-cycle", "infobatch", "orderdp"])
 def test_every_method_trains(name: str) -> None:
     record = trained(config(name, 0.5))
-    assert 0 < record["samples_trained"] < 4 * 898
+    assert 0 < record["samples_trained"] < 4 * 899
     assert record["metric"] > 15
 
 
 def test_fewer_epochs_are_full_training_in_less_time() -> None:
+    # fewer-epochs of 4 at one half, and 2 epochs outright.
     fewer, two = trained(config("fewer-epochs", 0.5)), trained(config("full", epochs=2))
-    assert fewer["metric"] == two["metric"]
+    assert curve(fewer) == curve(two)
     assert len(fewer["epochs"]) == 2
     assert fewer["prune_rate"] == 0.5
     assert two["prune_rate"] == 0
-    assert trained(config("fewer-epochs-scaled", 0.5))["metric"] != fewer["metric"]
+    assert curve(trained(config("fewer-epochs-scaled", 0.5))) != curve(fewer)
 
 
 def test_a_step_exponent_is_heeded() -> None:

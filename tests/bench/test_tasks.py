@@ -67,8 +67,8 @@ def test_a_name_like_no_other_is_answered_with_the_list() -> None:
 
 def test_digits_hold_half_out_and_never_differ() -> None:
     first, second = task("digits").load(None), task("digits").load(None)
-    assert first.train_images.shape == (898, 1, 8, 8)
-    assert first.test_images.shape == (899, 1, 8, 8)
+    assert first.train_images.shape == (899, 1, 8, 8)
+    assert first.test_images.shape == (898, 1, 8, 8)
     assert first.checksum() == second.checksum()
     assert set(first.train_labels.tolist()) == set(range(10))
 

@@ -12,7 +12,7 @@ from thresher import Plan, Pruner
 from thresher.draws import Draws
 from thresher.ledger import Ledger
 from thresher.methods import Method
-from thresher.plan import Epoch, Selection, Trace, filtered
+from thresher.plan import Epoch, Selection, Trace
 
 EPOCHS = 12
 """Of a whole run; every method prunes in most of them."""
@@ -112,7 +112,7 @@ class ByHand:
         order = self.draws(self.number).permutation(self.ledger.num_samples, "order")
         if not selection.kept.any():
             selection.kept[order[0]] = True
-        ids = filtered(order, selection.kept)
+        ids = order[selection.kept[order]]
         given = selection.weights
         return Plan(
             epoch=self.number,
@@ -124,7 +124,8 @@ class ByHand:
 
     def observe(self, plan: Plan, scores: Tensor, step: Tensor) -> None:
         """Close the epoch with these scores in plan order; step -1 means never scored."""
-        scores = torch.where(step < 0, torch.nan, scores)
+        if bool((step < 0).any()):
+            scores = torch.where(step < 0, torch.nan, scores)
         trace = Trace(scores=dict.fromkeys(self.method.needs, scores), step=step)
         self.method.observe(self.ledger, plan, trace)
         self.number += 1

@@ -55,6 +55,17 @@ def extremes(kind: type[Method]) -> list[Method]:
     return found
 
 
+def short(method: Method) -> str:
+    """Its name and what is not as it comes."""
+    default = type(method)()
+    changed = [
+        f"{field.name}={getattr(method, field.name)!r}"
+        for field in fields(method)
+        if getattr(method, field.name) != getattr(default, field.name)
+    ]
+    return f"{type(method).__name__}({', '.join(changed)})"
+
+
 CLASSES = method_classes()
 METHODS = [method for kind in CLASSES for method in variants(kind)]
 EXTREMES = [method for kind in CLASSES for method in extremes(kind)]

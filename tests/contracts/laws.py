@@ -12,6 +12,8 @@ import math
 import pickle
 
 import torch
+from torch import Tensor
+
 from contracts.drive import (
     EPOCHS,
     ByHand,
@@ -25,8 +27,6 @@ from contracts.drive import (
     run,
     steps,
 )
-from torch import Tensor
-
 from thresher import Plan, Pruner
 from thresher.draws import Draws
 from thresher.ledger import Ledger
@@ -228,7 +228,7 @@ def ratio_zero_trains_on_everything(method: Method) -> None:
 
 def threads_do_not_change_plans(method: Method) -> None:
     """Of a data set large enough for torch to split its work."""
-    table, before = losses(200_000, epochs=3), torch.get_num_threads()
+    table, before = losses(70_000, epochs=3), torch.get_num_threads()
     sums = []
     try:
         for threads in (1, 2):
@@ -242,19 +242,24 @@ def threads_do_not_change_plans(method: Method) -> None:
 def defaults_of_torch_do_not_change_plans(method: Method) -> None:
     """A user may have made float64, or an accelerator, torch's default."""
     table = losses(SIZE)
-    expected = [plan.checksum() for plan in run(method, table, epochs=4)[1]]
+
+    def plans() -> list[tuple[list[int], list[float], torch.dtype]]:
+        made = run(method, table, epochs=4)[1]
+        return [(plan.ids.tolist(), plan.weights.tolist(), plan.weights.dtype) for plan in made]
+
+    expected = plans()
     torch.set_default_dtype(torch.float64)
     try:
-        assert [plan.checksum() for plan in run(method, table, epochs=4)[1]] == expected
+        assert plans() == expected
     finally:
         torch.set_default_dtype(torch.float32)
     # Whatever is made on the meta device by mistake has no data and cannot be read.
     with torch.device("meta"):
-        assert [plan.checksum() for plan in run(method, table, epochs=4)[1]] == expected
+        assert plans() == expected
 
 
-def ratios_draw_as_asked(method: Method) -> None:
-    """A target of an epoch is a share of all samples: nobody leaves out more than it asks."""
+def nobody_leaves_out_more_than_asked(method: Method) -> None:
+    """An epoch's target is a share of all samples, met on average over the draws."""
     for target in (0.0, 0.2, 0.5):
         left_out = []
         for seed in range(30):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from contracts import laws
-from contracts.found import CLASSES, EXTREMES, METHODS
 
+from contracts import laws
+from contracts.found import CLASSES, EXTREMES, METHODS, short
 from thresher.methods import Method
 
 Law = Callable[[Method], None]
 
-of_every_method = pytest.mark.parametrize("method", METHODS, ids=repr)
+of_every_method = pytest.mark.parametrize("method", METHODS, ids=short)
 of_every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
 LAWS: list[Law] = [
@@ -30,6 +30,7 @@ LAWS: list[Law] = [
     laws.a_broken_score_is_no_score,
     laws.broken_scores_leave_valid_plans,
     laws.ratio_zero_trains_on_everything,
+    laws.nobody_leaves_out_more_than_asked,
     laws.defaults_of_torch_do_not_change_plans,
 ]
 
@@ -42,7 +43,7 @@ def test_every_method_keeps(law: Law, method: Method) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* cannot save:thresher.errors.ThresherWarning")
-@pytest.mark.parametrize("method", EXTREMES, ids=repr)
+@pytest.mark.parametrize("method", EXTREMES, ids=short)
 @pytest.mark.parametrize(
     "law",
     [

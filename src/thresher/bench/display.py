@@ -83,7 +83,7 @@ class Display:
         bar = self._bars[event.worker]
         name = f"{row_of(config)} · seed {config.seed}"
         if isinstance(event, Started):
-            bars.reset(bar, description=name, total=config.trained_epochs, text="")
+            bars.reset(bar, description=name, total=config.trained_epochs, text="starting")
         elif isinstance(event, Advanced):
             text = f"epoch {event.epochs_done}/{config.trained_epochs} · {event.metric:.2f} %"
             bars.update(bar, completed=event.epochs_done, text=text)

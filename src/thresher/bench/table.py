@@ -62,7 +62,7 @@ def terminal(lines: Sequence[Line], heading: Heading, width: int) -> list[Table]
 
 
 def _width(columns: dict[str, list[str]]) -> int:
-    return sum(max(map(len, (name, *column))) + 2 for name, column in columns.items())
+    return sum(max(map(len, (name, *column))) + 3 for name, column in columns.items())
 
 
 def _terminal_table(lines: Sequence[Line], columns: dict[str, list[str]], title: str) -> Table:

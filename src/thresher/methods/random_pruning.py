@@ -20,9 +20,12 @@ class RandomPruning(Method):
     """Train each epoch on a uniformly random part of the data.
 
     Each epoch keeps q = round((1 - R) n) samples with weight 1, where R is the epoch's share to
-    leave out (`prune_ratio`). `mode="fresh"` draws them anew without replacement. `mode="cycle"`
-    draws them among the least visited: nobody is seen twice before everybody was seen once, so
-    1 / (1 - R) epochs are one plain epoch under another name.
+    leave out (`prune_ratio`).
+
+    Args:
+        mode: "fresh" draws anew, without replacement. "cycle" draws among the least visited: nobody
+            is seen twice before everybody was seen once, so 1 / (1 - R) epochs are one plain epoch
+            under another name.
 
     Guarantees: unbiased, over the draws of an epoch ("fresh") or of the run so far ("cycle"); the
         size is exact.

@@ -112,7 +112,7 @@ class RePB(Method):
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         # A comparison with NaN is false: samples without a score, or a window without one, stay.
         loss, ids = trace.scores["loss"].numpy(), plan.ids.numpy()
-        below = loss < trace.window_mean("loss", self.window).numpy()
+        below = trace.below_window_mean("loss", self.window).numpy()
         below &= loss > -np.inf
         for column, marked in (("in_set", ids), ("below", ids.compress(below))):
             ledger[column].zero_().numpy()[marked] = True

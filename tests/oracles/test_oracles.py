@@ -1,0 +1,91 @@
+"""Every method chooses and weights what the literal transcription of its paper does."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from contracts.drive import ByHand, losses
+from contracts.found import CLASSES, METHODS, short
+from thresher import InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher.draws import Draws
+from thresher.methods import Method
+
+SIZE = 37
+EPOCHS = 9
+BATCH = 5
+
+MORE: list[Method] = [
+    InfoBatch(r=0.9),
+    Omission(kappa=0.2, alpha=0.5, beta_1=0.5, beta_2=0.8),
+    Omission(kappa=0.9, alpha=0.0, beta_1=0.0, beta_2=0.0, sampling="bernoulli"),
+    OrderDP(rho_s=0.9, rho_q=0.2),
+    OrderDP(rho_s=1.0, rho_q=1.0),
+    RandomPruning(mode="cycle", prune_ratio=0.7),
+    RePB(rho=0.0),
+    RePB(rho=0.9, window=3),
+    RePB(rho=1.0),
+    RePB(rho=0.6, window=None, resample=False),
+]
+
+
+def oracle_of(method: Method) -> Any:
+    stem = type(method).__module__.rsplit(".", 1)[1]
+    return importlib.import_module(f"oracles.{stem}").Oracle(method, SIZE)
+
+
+def damaged(table: Tensor, seed: int) -> Tensor:
+    """Some losses of some epochs are NaN or infinite."""
+    generator = torch.Generator().manual_seed(seed)
+    hit = torch.rand(table.shape, generator=generator)
+    broken = table.masked_fill(hit < 0.05, math.nan).masked_fill(hit > 0.97, math.inf)
+    return broken.masked_fill((hit > 0.48) & (hit < 0.5), -math.inf)
+
+
+def follow(method: Method, seed: int, target: float | None) -> None:
+    """A run in lockstep; of each epoch the last, partial batch is not trained."""
+    table = damaged(losses(SIZE, EPOCHS, seed), seed)
+    hand = ByHand(method, table, lambda epoch: Draws(seed, epoch), target)
+    oracle = oracle_of(method)
+    for epoch in range(EPOCHS):
+        plan = hand.plan()
+        expected = oracle.plan(epoch, Draws(seed, epoch), target)
+        assert set(plan.ids.tolist()) == (expected.keys() or {int(plan.ids[0])})
+        for i, weight in zip(plan.ids.tolist(), plan.weights.tolist(), strict=True):
+            assert weight == pytest.approx(expected.get(i, weight), rel=2e-6)
+        trained = len(plan) - len(plan) % BATCH
+        step = torch.arange(len(plan), dtype=torch.int32) // BATCH
+        step[trained:] = -1
+        scores = table[epoch][plan.ids]
+        batches = [
+            list(zip(ids.tolist(), scores.tolist(), strict=True))
+            for ids, scores in zip(
+                plan.ids[:trained].split(BATCH), scores[:trained].split(BATCH), strict=True
+            )
+            if len(ids)
+        ]
+        hand.observe(plan, scores, step)
+        oracle.observe(batches)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("method", [*METHODS, *MORE], ids=short)
+def test_method_follows_its_paper(method: Method, seed: int) -> None:
+    follow(method, seed, target=None)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("method", METHODS, ids=short)
+def test_method_follows_its_paper_towards_a_ratio(method: Method, target: float) -> None:
+    for seed in (4, 5):
+        follow(method, seed, target)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_method_has_an_oracle(kind: type[Method]) -> None:
+    assert oracle_of(kind()).plan(0, Draws(0, 0), None)

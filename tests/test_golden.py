@@ -1,0 +1,73 @@
+"""One row per method: a small ledger and a seed, and the exact plan that comes of them.
+
+These numbers say nothing about right or wrong; they say that plans have changed. A change here is a
+change of every run that is repeated by its seed, and belongs in the changelog.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from contracts.found import CLASSES
+from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher.ledger import Ledger
+from thresher.methods import Method
+from thresher.planning import Planner
+from thresher.schedule import Budget
+
+LOSS = [0.2, 3.0, 0.1, math.nan, 0.9, 0.3, 5.0, 0.4, 0.2, 0.8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    method: Method
+    ids: list[int]
+    weights: list[float]
+    columns: dict[str, list[float]] = field(default_factory=dict)
+
+
+GOLDEN = [
+    Row(method=Full(), ids=[], weights=[]),
+    Row(method=RandomPruning(), ids=[], weights=[]),
+    Row(
+        method=RandomPruning(mode="cycle"),
+        columns={"visits": [2, 1, 1, 2, 1, 2, 2, 1, 2, 2]},
+        ids=[],
+        weights=[],
+    ),
+    Row(method=InfoBatch(), columns={"loss": LOSS}, ids=[], weights=[]),
+    Row(
+        method=RePB(rho=0.7),
+        columns={
+            "in_set": [1, 1, 0, 1, 1, 0, 1, 1, 0, 1],
+            "below": [1, 0, 0, 0, 1, 0, 0, 1, 0, 1],
+            "count": [3, 2, 1, 3, 2, 2, 3, 1, 1, 2],
+        },
+        ids=[],
+        weights=[],
+    ),
+    Row(method=OrderDP(), columns={"loss": LOSS}, ids=[], weights=[]),
+    Row(method=Omission(), columns={"score": LOSS}, ids=[], weights=[]),
+    Row(method=Omission(sampling="bernoulli"), columns={"score": LOSS}, ids=[], weights=[]),
+]
+
+
+@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: repr(row.method))
+def test_plan_of_epoch_3_under_seed_7_is(row: Row) -> None:
+    size = len(LOSS)
+    ledger = Ledger(size, row.method.columns(), row.method.scalars)
+    assert row.columns.keys() == ledger.columns.keys()
+    for name, values in row.columns.items():
+        ledger[name].copy_(torch.tensor(values))
+    budget = Budget(num_samples=size, epochs=12)
+    plan = Planner(method=row.method, seed=7).plan(ledger, budget, epoch=3, visits=15)
+    assert plan.ids.tolist() == row.ids
+    assert plan.weights.tolist() == torch.tensor(row.weights).tolist()
+
+
+def test_every_method_has_a_row() -> None:
+    assert {type(row.method) for row in GOLDEN} == set(CLASSES)
