@@ -87,6 +87,7 @@ def named_scores(
                 f"Scores '{name}' of shape {tuple(named[name].shape)} beside losses of shape "
                 f"{tuple(losses.shape)}",
                 "one score a sample",
+                "Average within each sample first, and keep the order of the batch",
             )
     return named
 

@@ -38,6 +38,7 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
         raise CheckpointError(
             f"The state has format {state.get('format')!r}",
             f"format {_FORMAT}, as Pruner.state_dict makes it",
+            "Pass what pruner.state_dict() returned, from the version of Thresher that made it",
         )
     missing = [name for name in _KEYS if name not in state]
     if missing:
@@ -93,5 +94,9 @@ def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
             "It may be cut short: use an older checkpoint",
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}", "a state of Thresher's")
+        raise CheckpointError(
+            f"{path} holds a {type(state).__name__}",
+            "a state of Thresher's",
+            "Load a file that pruner.save wrote",
+        )
     return state

@@ -77,8 +77,10 @@ class Hand:
             ReducedTwiceError: the batch in hand was reduced already.
             ReadAheadError: several batches were fetched and none of them is certain to be meant.
         """
+        # Let go first: after a refusal it may be all that keeps a deleted iterator alive.
+        self._taking = None
         holders = self._holders
-        holder = self._taking = holders[-1]() if len(holders) == 1 else self.latest()
+        holder = holders[-1]() if len(holders) == 1 else self.latest()
         if holder is None:
             raise NotIteratedError(
                 "reduce() was called with no batch in hand",
@@ -106,12 +108,13 @@ class Hand:
             )
         if len(holders) > 1:
             self._refuse_two_batches(holder)
+        self._taking = holder
         return holder.progress, place
 
     def _refuse_two_batches(self, holder: Holder) -> None:
         current = self._clock.current
         is_later = holder.progress is not current and current.reduced_here > 0
-        for other in self._others():
+        for other in self._alive()[:-1]:
             # A peek kept alive is no rival once the loop has trained the batch that was peeked at.
             if other.place is None or other.progress.is_seen(other.place):
                 continue
@@ -124,8 +127,9 @@ class Hand:
                     "Delete the iterator that is only peeked at, or name the batch. " + _PASS_IDS,
                 )
 
-    def _others(self) -> list[Holder]:
-        return [other for ref in self._holders[:-1] if (other := ref()) is not None]
+    def _alive(self) -> list[Holder]:
+        """The live iterators, the one that fetched last at the end."""
+        return [holder for ref in self._holders if (holder := ref()) is not None]
 
     def take(self) -> None:
         """Note that the batch `check` returned is trained; count those skipped before it."""
@@ -137,7 +141,7 @@ class Hand:
         self._in_step = True
         if len(self._holders) > 1:
             # What else was fetched before this reduce was only peeked at.
-            for other in self._others():
+            for other in self._alive()[:-1]:
                 other.place = None
         if skipped:
             self._count_skipped(holder.progress, skipped)
@@ -195,8 +199,9 @@ class Hand:
         current = self._clock.current
         if holder is not None and np.array_equal(holder.ids, ids):
             return holder.progress
-        if current.awaits(ids):
-            return current
-        if coming is not None and coming.awaits(ids):
-            return coming
+        plans = [plan for plan in (current, coming) if plan is not None and plan.awaits(ids)]
+        # What a broken epoch fetched and left may come again in the next: the live loop has it.
+        alive = [plan for plan in plans if any(each.progress is plan for each in self._alive())]
+        if plans:
+            return (alive or plans[::-1])[0]
         return current if holder is None else holder.progress

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from thresher.draws import Draws
+from thresher.errors import SettingError
 
 # Work in pieces keeps temporaries in the cache, and small.
 _CHUNK = 1 << 17
@@ -108,8 +109,11 @@ class Plan:
 
         Cost: O(S / world_size).
         """
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank is {rank}; expected 0 <= rank < world_size = {world_size}")
+        if not 0 <= rank < world_size or batch_size < 1:
+            raise SettingError(
+                f"share(rank={rank}, world_size={world_size}, batch_size={batch_size})",
+                "0 <= rank < world_size, and a batch of 1 or more",
+            )
         size = len(self)
         whole = size // (world_size * batch_size) * world_size * batch_size
         positions = (

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from thresher.errors import UnplannedIdError
 from thresher.plan import Plan, Trace
-
-Place = slice | np.ndarray
-"""Where a batch lies in its plan: nearly always a slice, else its positions, int64, shape (m,)."""
+from thresher.steps import Place, Steps
 
 
 @final
@@ -55,13 +53,9 @@ class Progress:
         self.seen = 0
         self.skipped = 0
         self.reach = 0
-        # Past it nothing was scored yet, so counting what is new there needs no look.
-        self._frontier = 0
         self._names = names
-        self._accumulation_steps = accumulation_steps
         self._ids = plan.ids.numpy()
-        # Host-side, so that what was trained is known without asking the device.
-        self._step = np.full(len(plan), -1, dtype=np.int32)
+        self._steps = Steps(len(plan), accumulation_steps)
         self._scores: dict[str, Tensor] = {}
         # Writing to and slicing a numpy view takes half as long as the same in torch.
         self._host_scores: dict[str, np.ndarray] = {}
@@ -91,10 +85,11 @@ class Progress:
     def _lookup(self, ids: np.ndarray) -> np.ndarray:
         num_samples = self.plan.num_samples
         if self._position is None:
-            self._position = np.full(num_samples, -1, dtype=np.int64)
-            self._position[self._ids] = np.arange(len(self._ids))
+            kind = np.int32 if num_samples < 2**31 else np.int64
+            self._position = np.full(num_samples, -1, dtype=kind)
+            self._position[self._ids] = np.arange(len(self._ids), dtype=kind)
         known = (ids >= 0) & (ids < num_samples)
-        positions = np.where(known, self._position[np.where(known, ids, 0)], -1)
+        positions = np.where(known, self._position[np.where(known, ids, 0)], np.int64(-1))
         if (positions < 0).any():
             strangers = ids[positions < 0][:5].tolist()
             raise UnplannedIdError(
@@ -106,7 +101,7 @@ class Progress:
 
     def is_seen(self, place: Place) -> bool:
         """Return whether the first sample at `place` was scored already."""
-        return self._step.item(place.start if isinstance(place, slice) else place[0]) >= 0
+        return self._steps.has_begun(place)
 
     def awaits(self, ids: np.ndarray) -> bool:
         """Return whether all `ids`, int64 (m,), are planned, fetched by a loop, and unscored."""
@@ -115,16 +110,11 @@ class Progress:
         except UnplannedIdError:
             return False
         stop = place.stop if isinstance(place, slice) else int(place.max()) + 1
-        return stop <= self.reach and not (self._step[place] >= 0).any()
+        return stop <= self.reach and not self._steps.touches(place)
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
         if isinstance(place, slice):
-            if place.start == self._frontier:
-                self.seen += place.stop - place.start
-                self._frontier = place.stop
-            else:
-                self._count(place)
             for name in self._names:
                 score, host = scores[name], self._host_scores.get(name)
                 if host is not None and score.is_cpu and score.dtype == torch.float32:
@@ -132,20 +122,11 @@ class Progress:
                 else:
                     self._buffer(name, score)[place].copy_(score.detach())
         else:
-            self.seen += int(np.count_nonzero(self._step[np.unique(place)] < 0))
-            self._frontier = len(self._step)
             self._record_scattered(place, scores)
-        self._step[place] = self.micro_batches // self._accumulation_steps
+        self._steps.add(place, self.micro_batches)
+        self.seen = self._steps.seen
         self.micro_batches += 1
         self.reduced_here += 1
-
-    def _count(self, place: slice) -> None:
-        """Count the samples of `place` that are scored for the first time."""
-        if place.start >= self._frontier:
-            self.seen += place.stop - place.start
-        else:
-            self.seen += int(np.count_nonzero(self._step[place] < 0))
-        self._frontier = max(self._frontier, place.stop)
 
     def _record_scattered(self, place: np.ndarray, scores: Mapping[str, Tensor]) -> None:
         # Of a repeated id the last score wins; indexed assignment promises no order.
@@ -199,7 +180,7 @@ class Progress:
 
     def unseen(self, stop: int) -> np.ndarray:
         """Return the positions below `stop` that were not trained yet, ascending: int64."""
-        return np.flatnonzero(self._step[:stop] < 0)
+        return self._steps.unseen(stop)
 
     def batches(self, batch_size: int, stop: int) -> Iterator[list[int]]:
         """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
@@ -220,7 +201,7 @@ class Progress:
             name: self._scores[name].cpu() if name in self._scores else _no_scores(len(self.plan))
             for name in self._names
         }
-        return Trace(scores=scores, step=torch.from_numpy(self._step))
+        return Trace(scores=scores, step=torch.from_numpy(self._steps.array()))
 
     def state_dict(self) -> dict[str, object]:
         """Return the scores so far by sample id, shape (n,), NaN = unseen, and when they came."""
@@ -247,15 +228,15 @@ class Progress:
         assert isinstance(step, Tensor)
         assert isinstance(scores, Mapping)
         assert isinstance(done, int)
-        self._step = step[self.plan.ids].numpy().copy()
+        self._steps.load(step[self.plan.ids].numpy())
         self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
         self._host_scores = {}
         skipped, share_size = state["skipped"], state["share_size"]
-        assert isinstance(skipped, int) and isinstance(share_size, int)
+        assert isinstance(skipped, int)
+        assert isinstance(share_size, int)
         self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
         self._shares, self._share_size = None, share_size
-        self.seen = int(np.count_nonzero(self._step >= 0))
-        self._frontier = int(np.flatnonzero(self._step >= 0)[-1]) + 1 if self.seen else 0
+        self.seen = self._steps.seen
 
 
 def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:

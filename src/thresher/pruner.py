@@ -260,8 +260,9 @@ class Pruner:
 
     @property
     def position(self) -> int:
-        """Samples of the epoch in progress that were scored; a resumed loop skips them."""
-        return 0 if self._clock is None else self._clock.current.seen
+        """Samples of `epoch` that were scored already; a resumed loop of its own skips them."""
+        clock = self._clock
+        return 0 if clock is None or self.epoch > clock.epoch else clock.current.seen
 
     @property
     def finished(self) -> bool:

@@ -42,7 +42,7 @@ def test_interrupted_comparison_keeps_its_runs_and_continues(
         if line.startswith("[1/8] full · seed 0: "):
             process.send_signal(signal.SIGINT)
             break
-    rest, complaints = process.communicate(timeout=60)
+    rest, complaints = process.communicate(timeout=300)
     assert process.returncode == 130, complaints
     assert complaints == ""
     kept = keys(tmp_path)
@@ -54,7 +54,7 @@ def test_interrupted_comparison_keeps_its_runs_and_continues(
     with (tmp_path / "out" / "runs.jsonl").open("a") as file:
         file.write('{"key": "cut o')
     process = thresher(*command, folder=tmp_path)
-    shown, complaints = process.communicate(timeout=120)
+    shown, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, complaints
     assert complaints == ""
     assert f"line {len(kept) + 1}: damaged, skipped; the run is repeated" in shown
@@ -162,8 +162,8 @@ def test_what_cannot_work_stops_before_any_training(
 def test_exit_codes_of_the_real_process(tmp_path: Path) -> None:
     wrong = thresher("compare", "--task", "digit", folder=tmp_path)
     missing = thresher("compare", "--task", "fashion-mnist", "--data", ".", folder=tmp_path)
-    assert "The nearest is 'digits'" in wrong.communicate(timeout=60)[1]
-    assert "no file train-images" in missing.communicate(timeout=60)[1]
+    assert "The nearest is 'digits'" in wrong.communicate(timeout=300)[1]
+    assert "no file train-images" in missing.communicate(timeout=300)[1]
     assert (wrong.returncode, missing.returncode) == (2, 1)
 
 

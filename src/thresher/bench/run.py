@@ -268,7 +268,9 @@ def require_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SettingError(f"--device {device} cannot be used here ({reason})") from error
+        raise SettingError(
+            f"--device {device} cannot be used here ({reason})", "one that torch can use, like cpu"
+        ) from error
 
 
 def load(task: Task, folder: str | None) -> Images:
