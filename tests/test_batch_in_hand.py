@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import threading
@@ -52,15 +53,24 @@ def in_a_thread(batches: Iterable[Any], num_ahead: int) -> Iterator[Any]:
     """Fetch in another thread, with a queue between."""
     waiting: queue.Queue[Any] = queue.Queue(num_ahead)
 
+    stopped = threading.Event()
+
     def fetch() -> None:
         for batch in batches:
+            if stopped.is_set():
+                return
             waiting.put(batch)
         waiting.put(None)
 
-    thread = threading.Thread(target=fetch)
+    thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
-    yield from iter(waiting.get, None)
-    thread.join()
+    try:
+        yield from iter(waiting.get, None)
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                waiting.get(timeout=0.01)
 
 
 def named(loader: Any) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -77,7 +87,7 @@ AHEAD: dict[str, Callable[[Iterable[Any]], Iterable[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(AHEAD))
+@pytest.mark.parametrize("name", ["one ahead", "three ahead", "all first", "a thread"])
 def test_a_loop_that_reads_ahead_is_told_the_cure_at_its_first_loss(name: str) -> None:
     pruner, loader = wrapped(23, 4)
     refusals = (ReadAheadError, NotIteratedError)

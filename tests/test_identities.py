@@ -47,6 +47,14 @@ def test_infobatch_weights_add_up_to_all_samples(method: InfoBatch) -> None:
             assert all(weight == torch.tensor(float(exact)).item() for weight in heavy)
 
 
+def test_infobatch_prunes_only_what_is_strictly_below_the_mean() -> None:
+    """In float64: rounded to float32, the second mean would be 1 and nothing below it."""
+    for loss, kept in (([0.1] * 3, 3), ([1.0, 1.0, 1 + 2**-23], 2)):
+        hand = ByHand(InfoBatch(), torch.zeros(1, 3))
+        hand.ledger["loss"].copy_(torch.tensor(loss))
+        assert int(hand.select().kept.sum()) == kept
+
+
 def test_infobatch_saves_r_times_the_low_share() -> None:
     """Of losses that do not change the share φ below the mean is known: 1 - 1/e, nearly."""
     epochs, r = 50, 0.5

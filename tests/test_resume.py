@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import Script, copied, data, differences, every_method
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from small_runs import Script, copied, data, differences, every_method
 from thresher import InfoBatch, Method, Omission, Pruner, RandomPruning, RePB
 from thresher.errors import StaleBatchError
 

@@ -93,6 +93,16 @@ def test_scores_come_first_so_their_epoch_is_not_counted_on() -> None:
     assert target(OrderDP(prune_ratio=0.5), budget, epoch=0, visits=0) == pytest.approx(0.5)
 
 
+@of_every_class
+def test_a_method_knows_from_which_epoch_on_it_can_prune(kind: type[Method]) -> None:
+    for warm_up in (0, 3):
+        method = kind(prune_ratio=0.5, warmup_epochs=warm_up)
+        _, plans = run(method, losses(SIZE, 20), batch_size=100)
+        pruned = [plan.epoch for plan in plans if len(plan) < SIZE]
+        if pruned:
+            assert method.first_prunable_epoch == pruned[0]
+
+
 def test_no_ratio_means_no_target() -> None:
     budget = Budget(num_samples=100, epochs=11)
     for kind in REACHING:

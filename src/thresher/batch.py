@@ -22,6 +22,9 @@ from thresher.progress import Place
 Ids = Tensor | np.ndarray | Sequence[int]
 """What a loop may name its samples by."""
 
+Scores = Tensor | Mapping[str, Tensor]
+"""One score a sample, or several by name."""
+
 
 def is_vector(losses: object) -> TypeGuard[Tensor]:
     """Return whether losses are one number a sample."""
@@ -56,9 +59,7 @@ def require_length(losses: Tensor, place: Place) -> None:
         )
 
 
-def named_scores(
-    method: Method, losses: Tensor, scores: Tensor | Mapping[str, Tensor] | None
-) -> Mapping[str, Tensor]:
+def named_scores(method: Method, losses: Tensor, scores: Scores | None) -> Mapping[str, Tensor]:
     """Return the scores that a method needs, by name; the loss is one if nothing else is given.
 
     Raises:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from thresher.clock import Clock
+from thresher.course import Course
 from thresher.errors import SettingError, ThresherWarning
 from thresher.plan import Plan
 
@@ -28,6 +30,19 @@ class Position(NamedTuple):
     planned: int | None
     full: int | None
     factor: float
+
+
+def position_of(clock: Clock, course: Course | None) -> Position:
+    """Return where a run stands; without a loader the steps of its epochs are not known."""
+    plan, micro = clock.current.plan, clock.accumulation_steps
+    if course is None:
+        return Position(clock.epoch, None, None, plan.learning_rate_factor)
+    return Position(
+        epoch=clock.epoch,
+        planned=-(-course.num_batches(len(plan)) // micro),
+        full=-(-course.num_batches(plan.num_samples) // micro),
+        factor=plan.learning_rate_factor,
+    )
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, final
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from thresher.errors import NotIteratedError
 from thresher.hand import Hand
 from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
-from thresher.pacing import PacedScheduler, Position, RateFactors, warn_if_cancelled
+from thresher.pacing import PacedScheduler, Position, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
@@ -35,12 +35,10 @@ class Pruner:
     Args:
         method: a published rule, such as `RePB(prune_ratio=0.5)`.
         epochs: E, the epochs of the run; a ratio, a warm-up or an annealing refers to them.
-        steps: a budget of optimizer steps instead of epochs; the run ends when they are spent, and
-            `while not pruner.finished` is its loop.
+        steps: a budget of optimizer steps instead of epochs: loop `while not pruner.finished`.
         seed: keys every draw, with the epoch and the draw's purpose. No global generator is read.
         num_samples: n, for loops without a DataLoader; `wrap` finds it by itself.
-        step_exponent: γ, scales each epoch's weights to mean (n/S)^γ, so that rules can be compared
-            at one step length; None leaves the method's own weights.
+        step_exponent: γ, scales each epoch's weights to mean (n/S)^γ; None leaves the method's own.
         accumulation_steps: micro-batches per optimizer step.
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
@@ -135,10 +133,7 @@ class Pruner:
         """
         grid, shuffled = taken_over(loader)
         num_samples = len(cast("Any", loader.dataset))
-        steps = self.settings.steps
-        visits = None
-        if steps is not None:
-            visits = steps * self.settings.accumulation_steps * grid.batch_size
+        visits = self.settings.visits(grid.batch_size)
         clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
         is_wrapped = self._course is not None
         clock.require_same(num_samples=num_samples, shuffled=shuffled, is_wrapped=is_wrapped)
@@ -156,27 +151,14 @@ class Pruner:
         """
         optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
         warn_if_cancelled(optimizer, self.settings.step_exponent)
-        return PacedScheduler(scheduler, self._position, per, self._factors.of(optimizer))
 
-    def _position(self) -> Position:
-        clock = self._running()
-        plan, course = clock.current.plan, self._course
-        if course is None:
-            return Position(clock.epoch, None, None, plan.learning_rate_factor)
-        micro = self.settings.accumulation_steps
-        return Position(
-            epoch=clock.epoch,
-            planned=-(-course.num_batches(len(plan)) // micro),
-            full=-(-course.num_batches(plan.num_samples) // micro),
-            factor=plan.learning_rate_factor,
-        )
+        def position() -> Position:
+            return position_of(self._running(), self._course)
+
+        return PacedScheduler(scheduler, position, per, self._factors.of(optimizer))
 
     def reduce(
-        self,
-        losses: Tensor,
-        *,
-        scores: Tensor | Mapping[str, Tensor] | None = None,
-        ids: batch.Ids | None = None,
+        self, losses: Tensor, *, scores: batch.Scores | None = None, ids: batch.Ids | None = None
     ) -> Tensor:
         """Score a batch and return its weighted mean loss, (1/m) Σ w_i ℓ_i.
 
@@ -195,7 +177,8 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        if not isinstance(losses, Tensor) or losses.dim() != 1:
+        # A call to batch.is_vector would cost more than the test.
+        if not isinstance(losses, Tensor) or losses.dim() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             batch.refuse_shape(losses)
         clock, hand = self._clock or self._running(), self._hand
         assert hand is not None
@@ -228,7 +211,7 @@ class Pruner:
         """
         return self._running().open(epoch).plan
 
-    def observe(self, ids: batch.Ids, scores: Tensor | Mapping[str, Tensor]) -> None:
+    def observe(self, ids: batch.Ids, scores: batch.Scores) -> None:
         """Score one micro-batch of the current plan, for loops that weight their losses themselves.
 
         Args:

@@ -26,6 +26,12 @@ class Settings:
     step_exponent: float | None = None
     accumulation_steps: int = 1
 
+    def visits(self, batch_size: int) -> int | None:
+        """Return the sample visits of a run that is measured in steps; None for another."""
+        if self.steps is None:
+            return None
+        return self.steps * self.accumulation_steps * batch_size
+
     def check(self, method: Method, num_samples: int | None) -> None:
         """Refuse settings that no run can use, and warn of those that save less than is asked."""
         if self.steps is not None and num_samples is not None:

@@ -60,10 +60,11 @@ class RelabelledDraws(Draws):
         values = super().uniform(num, purpose, dtype)
         return relabelled(values, self.new_id) if num == len(self.new_id) else values
 
-    def permutation(self, num: int, purpose: str) -> Tensor:
+    def permutation(self, num: int, purpose: str, among: Tensor | None = None) -> Tensor:
         assert self.new_id is not None
         assert num == len(self.new_id), "orders are of all samples"
-        return self.new_id[super().permutation(num, purpose)]
+        order = self.new_id[super().permutation(num, purpose)]
+        return order if among is None else order[among[order]]
 
 
 class CountedDraws(Draws):

@@ -77,10 +77,11 @@ class Omission(Method):
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         size = ledger.num_samples
         kappa = self.kappa if epoch.target is None else 1 - epoch.target
-        # An unseen sample has the neutral SCORE 1.
-        score = ledger["score"].nan_to_num(nan=1.0)
-        smoothed = score.double().mul_(1 - self.alpha).add_(self.alpha * ledger.mean(score))
-        chance = draws.inclusion_probabilities(smoothed.sqrt_(), kappa * size)
+        importance = ledger["score"].double().nan_to_num_(nan=1.0)  # unseen: the neutral SCORE
+        mean = ledger.mean(importance)
+        importance.mul_(1 - self.alpha).add_(self.alpha * mean).sqrt_()
+        chance = draws.inclusion_probabilities(importance, kappa * size)
+        del importance  # 8 bytes a sample
         if self.sampling == "bernoulli":
             uniforms = epoch.draws.uniform(size, "selection", dtype=torch.float64)
             kept = draws.bernoulli(chance, uniforms)
@@ -101,8 +102,7 @@ class Omission(Method):
             norm, step, ids, weights = (x.compress(used) for x in (norm, step, ids, weights))
         score = np.square(norm, dtype=np.float64)
         scale = self._scales(ledger, step, score * weights / plan.scale)
-        # Where every norm so far was 0, γ² / den is 0 / 0: those samples score 0, like their norm.
-        score /= np.where(scale > 0, scale, 1).take(step)
+        score /= np.where(scale > 0, scale, 1).take(step)  # while all norms are 0, so are scores
         old = column.take(ids)
         average = np.multiply(old, self.beta_1, dtype=np.float64) + (1 - self.beta_1) * score
         column[ids] = np.where(np.isnan(old), score, average)
