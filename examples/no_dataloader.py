@@ -2,8 +2,9 @@
 
     pip install "thresher[bench]" && python no_dataloader.py
 
-For loaders such as FFCV or DALI, for other frameworks, or, as here, for data that lies in memory and
-is batched by indexing: the plan says which samples come in which order, the loop tells their scores.
+For loaders such as FFCV or DALI, for other frameworks, or, as here, for data that lies in memory
+and is batched by indexing: the plan says which samples come in which order, the loop tells their
+scores.
 """
 
 import argparse

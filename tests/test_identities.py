@@ -160,6 +160,29 @@ def test_omission_plans_an_exact_number_unless_bernoulli() -> None:
     assert len(sizes) > 3
 
 
+def test_omission_without_smoothing_leaves_a_score_of_zero_out() -> None:
+    scores = torch.tensor([0.0, 0.0, 1.0, 1.0, 4.0, 4.0, 0.0, 1.0])
+    selection = scored(Omission(kappa=0.4, alpha=0.0), scores).select()
+    assert not bool(selection.kept[scores == 0].any())
+    assert selection.weights is not None
+    assert bool(selection.weights.isfinite().all())
+    # Too few are worth a chance: they are certain, and the rest of the budget is spread.
+    many = scored(Omission(kappa=0.8, alpha=0.0), scores)
+    assert bool(many.select().kept[scores > 0].all())
+    assert float(chances(many).sum()) == pytest.approx(0.8 * 8, rel=1e-6)
+
+
+def test_omission_scores_norms_of_zero_as_zero() -> None:
+    """γ² / den is 0 / 0 until one norm is positive; then it is that norm over the mean."""
+    hand = ByHand(Omission(kappa=1.0), torch.zeros(2, 8))
+    hand.train(4)
+    assert hand.ledger["score"].tolist() == [0.0] * 8
+    hand.table[1, 3] = 2.0
+    hand.train(8)
+    den = 0.01 * (4 / 8) / (1 - 0.99**3)
+    assert float(hand.ledger["score"][3]) == pytest.approx(0.1 * 4 / den, rel=1e-5)
+
+
 def test_omission_first_epoch_is_uniform() -> None:
     p = chances(ByHand(Omission(kappa=0.3), losses(100)))
     assert torch.allclose(p, torch.full_like(p, 0.3), rtol=1e-6)

@@ -80,7 +80,9 @@ def show(title: str, lines: list[Line]) -> None:
     """Print a table, with rich if it is installed."""
     names = list(dict.fromkeys(name for line in lines for name in line.more))
     header = ["case", "value", "bound", "", *names]
-    body = [[line.case, *_verdict(line), *(_short(line.more.get(n)) for n in names)] for line in lines]
+    body = [
+        [line.case, *_verdict(line), *(_short(line.more.get(n)) for n in names)] for line in lines
+    ]
     try:
         from rich.console import Console
         from rich.table import Table

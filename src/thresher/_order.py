@@ -1,10 +1,13 @@
-"""Random orders by sorting, which stays fast where a random walk over memory does not."""
+"""Random orders, and order statistics, by sorting and partitioning in numpy.
+
+Both stay fast where a random walk over memory does not.
+"""
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from thresher._arrays import mask
+from thresher._arrays import Array, mask
 
 # Keys are drawn in pieces that fit in the cache; beside the result nothing grows with n.
 _CHUNK = 1 << 14
@@ -43,3 +46,23 @@ def random_order(num: int, generator: Generator, among: Tensor | None = None) ->
     order.sort()
     order &= low_bits
     return torch.from_numpy(order)
+
+
+def kth(values: Array, among: Array | None, k: int) -> float:
+    """Return the value with exactly `k` smaller or equal ones before it, `among` some or all."""
+    ordered = values.copy() if among is None else np.compress(among, values)
+    ordered.partition(k)
+    return ordered[k]
+
+
+def smallest(keys: Array, count: int, among: Array) -> Array:
+    """Return the mask of the `count` members of `among` with the smallest keys."""
+    num = int(np.count_nonzero(among))
+    if count in (0, num):
+        return among.copy() if count else np.zeros_like(among)
+    threshold = kth(keys, among, count - 1)
+    kept, tied = keys < threshold, keys == threshold
+    kept &= among
+    tied &= among
+    kept[np.flatnonzero(tied)[: count - int(np.count_nonzero(kept))]] = True
+    return kept

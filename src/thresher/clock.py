@@ -187,7 +187,9 @@ class Clock:
     def _close(self, coming: _Coming) -> None:
         assert self._current is not None
         facts = self._current.plan.facts
-        self.rows.append(coming.row)
+        # A pass may have come to its end, and counted what it skipped, after the plan was made.
+        row = replace(coming.row, skipped_batches=self._current.skipped)
+        self.rows.append(row)
         self._visits += len(self._current.plan)
         self._steps_closed += self._steps_of(self._current)
         self.ledger, self._current = coming.ledger, coming.progress
@@ -195,16 +197,16 @@ class Clock:
         self.epoch += 1
         if self._opened is not None:
             self._opened(self._current.plan)
-        if coming.row.non_finite and not self._has_warned:
+        if row.non_finite and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{coming.row.non_finite} samples of epoch {coming.row.epoch} had a score that is "
+                f"{row.non_finite} samples of epoch {row.epoch} had a score that is "
                 "NaN or infinite; they count as unseen. The report counts them for every epoch.",
                 ThresherWarning,
                 stacklevel=4,
             )
         if self._log is not None:
-            self._log(metrics(coming.row, self.budget.num_samples, facts), self._steps_closed)
+            self._log(metrics(row, self.budget.num_samples, facts), self._steps_closed)
 
     def all_rows(self) -> list[Row]:
         """Return the rows of all closed epochs, and of the one in progress if it has begun."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
-from thresher._order import random_order
+from thresher._order import kth, random_order, smallest
 
 __all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
 
@@ -102,7 +102,7 @@ def exact_count(candidates: Tensor, count: int, keys: Tensor) -> Tensor:
     among = mask(candidates, "candidates")
     ranks = ordering_keys(keys, among.size)
     check_count("count", count, int(np.count_nonzero(among)))
-    return torch.from_numpy(_smallest(ranks, count, among))
+    return torch.from_numpy(smallest(ranks, count, among))
 
 
 def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> Tensor:
@@ -139,15 +139,13 @@ def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> 
     finite = np.isfinite(values)
     if not finite.all():
         values = np.where(finite, values, values.dtype.type(np.inf))
-    ordered = values.copy() if allowed is None else np.compress(allowed, values)
-    ordered.partition(num_candidates - q)
-    threshold = ordered[num_candidates - q]
+    threshold = kth(values, allowed, num_candidates - q)
     kept, tied = values > threshold, values == threshold
     if allowed is not None:
         kept &= allowed
         tied &= allowed
     missing = q - int(np.count_nonzero(kept))
-    return torch.from_numpy(np.logical_or(kept, _smallest(ranks, missing, tied), out=kept))
+    return torch.from_numpy(np.logical_or(kept, smallest(ranks, missing, tied), out=kept))
 
 
 def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
@@ -284,17 +282,3 @@ def _fixed_point(probabilities: Array) -> tuple[Array, int]:
         if abs(surplus) <= 1e-4 * min(value, one - value):
             units[middle] -= surplus
     return units, bits
-
-
-def _smallest(keys: Array, count: int, among: Array) -> Array:
-    """Return the mask of the `count` members of `among` with the smallest keys."""
-    ordered = np.compress(among, keys)
-    if count in (0, ordered.size):
-        return among.copy() if count else np.zeros_like(among)
-    ordered.partition(count - 1)
-    threshold = ordered[count - 1]
-    kept, tied = keys < threshold, keys == threshold
-    kept &= among
-    tied &= among
-    kept[np.flatnonzero(tied)[: count - int(np.count_nonzero(kept))]] = True
-    return kept

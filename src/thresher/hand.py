@@ -47,7 +47,6 @@ class Hand:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._holders: list[weakref.ref[Holder]] = []
-        self._taking: Holder | None = None
         self._in_step = False
         self._has_warned_of_skips = False
         self._has_warned_of_idling = False
@@ -69,16 +68,14 @@ class Hand:
             self._holders.pop()
         return None
 
-    def check(self) -> tuple[Progress, Place]:
-        """Return the plan and the place of the batch in hand; `take` it once its losses are good.
+    def check(self) -> tuple[Holder, Place]:
+        """Return whose batch is in hand, and its place; `take` it once its losses are good.
 
         Raises:
             NotIteratedError: no batch of a wrapped loader is in hand.
             ReducedTwiceError: the batch in hand was reduced already.
             ReadAheadError: several batches were fetched and none of them is certain to be meant.
         """
-        # Let go first: after a refusal it may be all that keeps a deleted iterator alive.
-        self._taking = None
         holders = self._holders
         holder = holders[-1]() if len(holders) == 1 else self.latest()
         if holder is None:
@@ -108,8 +105,7 @@ class Hand:
             )
         if len(holders) > 1:
             self._refuse_two_batches(holder)
-        self._taking = holder
-        return holder.progress, place
+        return holder, place
 
     def _refuse_two_batches(self, holder: Holder) -> None:
         current = self._clock.current
@@ -131,13 +127,20 @@ class Hand:
         """The live iterators, the one that fetched last at the end."""
         return [holder for ref in self._holders if (holder := ref()) is not None]
 
-    def take(self) -> None:
-        """Note that the batch `check` returned is trained; count those skipped before it."""
-        holder = self._taking
-        assert holder is not None
+    def take(self, holder: Holder | None) -> None:
+        """Note that the batch `check` returned is trained; count those skipped before it.
+
+        Args:
+            holder: whose batch it was; None if the loop named it, so that fetching and reducing
+                need not alternate.
+        """
+        if holder is None:
+            newest = self.latest()
+            if newest is not None:
+                newest.place, newest.fetched, newest.is_named = None, 0, True
+            return
         skipped = holder.fetched - 1
-        # Not kept: the hand must not be what keeps a peek's iterator alive.
-        holder.place, holder.fetched, self._taking = None, 0, None
+        holder.place, holder.fetched = None, 0
         self._in_step = True
         if len(self._holders) > 1:
             # What else was fetched before this reduce was only peeked at.
@@ -165,7 +168,8 @@ class Hand:
         if not left or holder.is_named:
             return
         if holder.progress.reduced_here > holder.reduced_before:
-            self._count_skipped(holder.progress, left)
+            if holder.progress.is_behind:
+                self._count_skipped(holder.progress, left)
         elif not self._has_warned_of_idling:
             self._has_warned_of_idling = True
             warnings.warn(
@@ -176,12 +180,6 @@ class Hand:
                 ThresherWarning,
                 stacklevel=3,
             )
-
-    def release(self) -> None:
-        """Note that the loop named its batch, so fetching and reducing need not alternate."""
-        holder = self.latest()
-        if holder is not None:
-            holder.place, holder.fetched, holder.is_named = None, 0, True
 
     def place_of(self, ids: np.ndarray) -> tuple[Progress, Place]:
         """Return the plan and the place of a batch that the loop names by its ids."""

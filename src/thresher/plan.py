@@ -15,7 +15,7 @@ from thresher.draws import Draws
 from thresher.errors import SettingError
 
 # Work in pieces keeps temporaries in the cache, and small.
-_CHUNK = 1 << 17
+_CHUNK = 1 << 15
 
 
 @final
@@ -166,6 +166,11 @@ class Trace:
         """Whether each planned sample was scored: bool, shape (S,)."""
         return self.step >= 0
 
+    @cached_property
+    def runs(self) -> Runs:
+        """The stretches of one optimizer step each."""
+        return Runs(self.step.numpy())
+
     def window_mean(self, name: str, window: int | None) -> Tensor:
         """Return the mean score of the window each sample was scored in: float64, shape (S,).
 
@@ -193,27 +198,61 @@ class Trace:
 
     def _means(self, name: str, window: int | None) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield pieces of the plan, and the mean of each of their samples' windows."""
-        score, step = self.scores[name].numpy(), self.step.numpy()
-        if not len(step):
-            return
-        # A run is a stretch of one optimizer step: sums over runs are far faster than over samples.
-        starts = np.concatenate([[0], np.flatnonzero(step[1:] != step[:-1]) + 1])
+        score, runs = self.scores[name].numpy(), self.runs
         counted = np.isfinite(score)
         counted &= self.seen.numpy()
-        if counted.all():
-            count = np.diff(starts, append=len(step))
-        else:
+        count = runs.sizes
+        if not counted.all():
             score = np.where(counted, score, np.float32(0))
-            count = np.add.reduceat(counted, starts, dtype=np.int64)
-        total = np.add.reduceat(score, starts, dtype=np.float64)
+            count = runs.sums(counted)
         # The window of each run, from 1; samples never scored share window 0.
-        number = step[starts].astype(np.int64)
-        number = (number >= 0).astype(np.int64) if window is None else number // window + 1
+        number = runs.step + 1 if window == 1 else runs.step // (window or 2**31) + 1
         with np.errstate(invalid="ignore"):
-            mean = np.bincount(number, weights=total) / np.bincount(number, weights=count)
+            mean = np.bincount(number, runs.sums(score)) / np.bincount(number, count)
         mean = mean.take(number)
-        for start in range(0, len(step), _CHUNK):
-            stop = min(start + _CHUNK, len(step))
-            first, last = np.searchsorted(starts, [start + 1, stop])
-            edges = np.concatenate([[start], starts[first:last], [stop]])
-            yield slice(start, stop), np.repeat(mean[first - 1 : last], np.diff(edges))
+        for piece in runs.pieces():
+            yield piece.places, np.repeat(mean[piece.runs], piece.sizes)
+
+
+class Piece(NamedTuple):
+    """Neighbouring samples: their `places` in the plan, their `runs`, and the `sizes` of these."""
+
+    places: slice
+    runs: slice
+    sizes: np.ndarray
+
+
+@final
+class Runs:
+    """The stretches of a plan that were scored in one optimizer step each.
+
+    Sums over runs are several times as fast as sums by each sample's step.
+
+    Args:
+        step: the step of each sample, shape (S,).
+
+    Attributes:
+        step: the step of each run, int64.
+        sizes: the samples of each run, int64.
+    """
+
+    def __init__(self, step: np.ndarray) -> None:
+        changes = np.flatnonzero(step[1:] != step[:-1]) + 1
+        self._starts = np.concatenate([np.zeros(min(len(step), 1), dtype=np.int64), changes])
+        self.step = step.take(self._starts).astype(np.int64)
+        self.sizes = np.diff(self._starts, append=len(step))
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of each run's values, (S,): float64, in a fixed order."""
+        if not len(values):
+            return np.zeros(0)
+        return np.add.reduceat(values, self._starts, dtype=np.float64)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the plan in pieces that fit in the cache; a run may be cut."""
+        size = int(self.sizes.sum())
+        for start in range(0, size, _CHUNK):
+            stop = min(start + _CHUNK, size)
+            first, last = np.searchsorted(self._starts, [start + 1, stop])
+            edges = np.concatenate([[start], self._starts[first:last], [stop]])
+            yield Piece(slice(start, stop), slice(first - 1, last), np.diff(edges))

@@ -103,6 +103,11 @@ class Progress:
         """Return whether the first sample at `place` was scored already."""
         return self._steps.has_begun(place)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether a loop fetched samples that were not scored."""
+        return len(self.unseen(self.reach)) > 0
+
     def awaits(self, ids: np.ndarray) -> bool:
         """Return whether all `ids`, int64 (m,), are planned, fetched by a loop, and unscored."""
         try:

@@ -187,9 +187,10 @@ class Pruner:
         else:
             values = batch.named_scores(self.method, losses, scores)
         if ids is None:
-            progress, place = hand.check()
+            holder, place = hand.check()
+            progress = holder.progress
         else:
-            progress, place = hand.place_of(batch.as_ids(ids))
+            holder, (progress, place) = None, hand.place_of(batch.as_ids(ids))
         batch.require_length(losses, place)
         if not self._has_seen_losses:
             batch.check_first_losses(losses)
@@ -197,10 +198,7 @@ class Pruner:
             self._has_seen_losses = True
         clock.admit(progress)
         progress.record(place, values)
-        if ids is None:
-            hand.take()
-        else:
-            hand.release()
+        hand.take(holder)
         return progress.weighted_mean(place, losses)
 
     def plan(self, epoch: int) -> Plan:
@@ -230,7 +228,7 @@ class Pruner:
         batch.require_length(first, place)
         clock.admit(progress)
         progress.record(place, values)
-        hand.release()
+        hand.take(None)
 
     @property
     def epoch(self) -> int:

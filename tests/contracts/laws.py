@@ -229,6 +229,15 @@ def ratio_zero_trains_on_everything(method: Method) -> None:
         assert bool((plan.weights == 1).all())
 
 
+def protected_samples_are_in_every_plan(method: Method) -> None:
+    protected, table = {0, 7, 60}, losses(SIZE)
+    pruner = Pruner(method, epochs=EPOCHS, num_samples=SIZE, always_keep=sorted(protected))
+    for _ in range(EPOCHS):
+        plan = epoch_of(pruner, table)
+        require_valid(plan, SIZE)
+        assert protected <= set(plan.ids.tolist())
+
+
 def threads_do_not_change_plans(method: Method) -> None:
     """Of a data set large enough for torch to split its work."""
     table, before = losses(70_000, epochs=3), torch.get_num_threads()

@@ -30,6 +30,7 @@ LAWS: list[Law] = [
     laws.a_broken_score_is_no_score,
     laws.broken_scores_leave_valid_plans,
     laws.ratio_zero_trains_on_everything,
+    laws.protected_samples_are_in_every_plan,
     laws.nobody_leaves_out_more_than_asked,
     laws.defaults_of_torch_do_not_change_plans,
 ]
@@ -50,6 +51,7 @@ def test_every_method_keeps(law: Law, method: Method) -> None:
         laws.plans_are_valid,
         laws.at_least_one_sample_is_trained,
         laws.broken_scores_leave_valid_plans,
+        laws.protected_samples_are_in_every_plan,
         laws.settings_survive_repr_pickle_and_copy,
     ],
     ids=lambda law: law.__name__,

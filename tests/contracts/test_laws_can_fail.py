@@ -128,6 +128,11 @@ class AlwaysHalf(Half):
         return super().select(ledger, replace(epoch, target=None))
 
 
+class WeighsTheCertainByZero(Half):
+    def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
+        return replace(super().select(ledger, epoch), certain_weight=0.0)
+
+
 class AsksTheMachine(Half):
     def chance(self, ledger: Ledger, epoch: Epoch) -> Tensor:
         return super().chance(ledger, epoch).roll(torch.get_num_threads())
@@ -152,6 +157,7 @@ FAULTS: list[tuple[Callable[[Method], None], Method]] = [
     (laws.broken_scores_leave_valid_plans, KeepsInfinity()),
     (laws.ratio_zero_trains_on_everything, AlwaysHalf()),
     (laws.nobody_leaves_out_more_than_asked, AlwaysHalf()),
+    (laws.protected_samples_are_in_every_plan, WeighsTheCertainByZero()),
     (laws.defaults_of_torch_do_not_change_plans, WeightedByDefaultDtype()),
     (laws.threads_do_not_change_plans, AsksTheMachine()),
 ]

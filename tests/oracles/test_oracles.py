@@ -47,8 +47,24 @@ def damaged(table: Tensor, seed: int) -> Tensor:
     return broken.masked_fill((hit > 0.48) & (hit < 0.5), -math.inf)
 
 
+def order_of_training(size: int, seed: int) -> Tensor:
+    """The positions of a plan in the order they are trained in, without a last, partial batch.
+
+    As planned; batches swapped, as workers that need not keep order do; or wholly scattered, as a
+    loop does that names its ids.
+    """
+    positions = torch.arange(size - size % BATCH)
+    generator = torch.Generator().manual_seed(seed)
+    if seed % 3 == 1:
+        batches = positions.view(-1, BATCH)
+        return batches[torch.randperm(len(batches), generator=generator)].reshape(-1)
+    if seed % 3 == 2:
+        return positions[torch.randperm(len(positions), generator=generator)]
+    return positions
+
+
 def follow(method: Method, seed: int, target: float | None) -> None:
-    """A run in lockstep; of each epoch the last, partial batch is not trained."""
+    """A run in lockstep."""
     table = damaged(losses(SIZE, EPOCHS, seed), seed)
     hand = ByHand(method, table, lambda epoch: Draws(seed, epoch), target)
     oracle = oracle_of(method)
@@ -58,22 +74,15 @@ def follow(method: Method, seed: int, target: float | None) -> None:
         assert set(plan.ids.tolist()) == (expected.keys() or {int(plan.ids[0])})
         for i, weight in zip(plan.ids.tolist(), plan.weights.tolist(), strict=True):
             assert weight == pytest.approx(expected.get(i, weight), rel=2e-6)
-        trained = len(plan) - len(plan) % BATCH
-        step = torch.arange(len(plan), dtype=torch.int32) // BATCH
-        step[trained:] = -1
-        scores = table[epoch][plan.ids]
-        batches = [
-            list(zip(ids.tolist(), scores.tolist(), strict=True))
-            for ids, scores in zip(
-                plan.ids[:trained].split(BATCH), scores[:trained].split(BATCH), strict=True
-            )
-            if len(ids)
-        ]
+        scores, trained = table[epoch][plan.ids], order_of_training(len(plan), seed)
+        step = torch.full((len(plan),), -1, dtype=torch.int32)
+        step[trained] = torch.arange(len(trained), dtype=torch.int32) // BATCH
         hand.observe(plan, scores, step)
-        oracle.observe(batches)
+        pairs = list(zip(plan.ids[trained].tolist(), scores[trained].tolist(), strict=True))
+        oracle.observe([pairs[k : k + BATCH] for k in range(0, len(pairs), BATCH)])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("method", [*METHODS, *MORE], ids=short)
 def test_method_follows_its_paper(method: Method, seed: int) -> None:
     follow(method, seed, target=None)
@@ -82,7 +91,7 @@ def test_method_follows_its_paper(method: Method, seed: int) -> None:
 @pytest.mark.parametrize("target", [0.0, 0.3, 0.8])
 @pytest.mark.parametrize("method", METHODS, ids=short)
 def test_method_follows_its_paper_towards_a_ratio(method: Method, target: float) -> None:
-    for seed in (4, 5):
+    for seed in (6, 7, 8):
         follow(method, seed, target)
 
 

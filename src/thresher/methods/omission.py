@@ -11,7 +11,7 @@ import torch
 from thresher import draws
 from thresher.ledger import Column, Ledger
 from thresher.methods._method import Method, Reference, require_one_of, require_within
-from thresher.plan import Epoch, Plan, Selection, Trace
+from thresher.plan import Epoch, Plan, Runs, Selection, Trace
 from thresher.weights import inverse_probability
 
 
@@ -75,41 +75,41 @@ class Omission(Method):
         return (Column("score", torch.float32, np.nan),)
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        size = ledger.num_samples
+        n = ledger.num_samples
         kappa = self.kappa if epoch.target is None else 1 - epoch.target
-        importance = ledger["score"].double().nan_to_num_(nan=1.0)  # unseen: the neutral SCORE
-        mean = ledger.mean(importance)
-        importance.mul_(1 - self.alpha).add_(self.alpha * mean).sqrt_()
-        chance = draws.inclusion_probabilities(importance, kappa * size)
-        del importance  # 8 bytes a sample
+        chance = ledger["score"].double().nan_to_num_(nan=1.0)  # unseen: the neutral SCORE
+        mean = ledger.mean(chance)
+        chance.mul_(1 - self.alpha).add_(self.alpha * mean).sqrt_()
+        chance = draws.inclusion_probabilities(chance, kappa * n)
         if self.sampling == "bernoulli":
-            uniforms = epoch.draws.uniform(size, "selection", dtype=torch.float64)
-            kept = draws.bernoulli(chance, uniforms)
+            kept = draws.bernoulli(chance, epoch.draws.uniform(n, "selection", torch.float64))
         else:
-            order = epoch.draws.permutation(size, "systematic order")
             offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
-            kept = draws.systematic(chance, order, offset)
+            kept = draws.systematic(chance, epoch.draws.permutation(n, "systematic order"), offset)
         # Without smoothing a chance can be 0; its weight is finite, and never used.
         weights = inverse_probability(chance.clamp_(min=1e-30), kappa)
         return Selection(kept=kept, weights=weights, certain_weight=kappa)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        norm, step, seen = trace.scores["logit_grad_norm"].numpy(), trace.step.numpy(), trace.seen
+        norm, runs, seen = trace.scores["logit_grad_norm"].numpy(), trace.runs, trace.seen.numpy()
         ids, weights, column = plan.ids.numpy(), plan.weights.numpy(), ledger["score"].numpy()
-        used = np.isfinite(norm) & seen.numpy()
+        used = np.isfinite(norm) & seen
         if not used.all():
-            column[ids[seen.numpy() & ~used]] = np.nan
-            norm, step, ids, weights = (x.compress(used) for x in (norm, step, ids, weights))
-        score = np.square(norm, dtype=np.float64)
-        scale = self._scales(ledger, step, score * weights / plan.scale)
-        score /= np.where(scale > 0, scale, 1).take(step)  # while all norms are 0, so are scores
-        old = column.take(ids)
-        average = np.multiply(old, self.beta_1, dtype=np.float64) + (1 - self.beta_1) * score
-        column[ids] = np.where(np.isnan(old), score, average)
+            column[ids[seen & ~used]] = np.nan
+            runs = Runs(trace.step.numpy().compress(used))
+            norm, ids, weights = (x.compress(used) for x in (norm, ids, weights))
+        weighted = np.square(norm, dtype=np.float64) * weights / plan.scale
+        scale = self._scales(ledger, runs, runs.sums(weighted)).take(runs.step)
+        scale[scale <= 0] = 1  # while all norms are 0, so are scores
+        for places, of_runs, sizes in runs.pieces():
+            score = np.square(norm[places], dtype=np.float64) / np.repeat(scale[of_runs], sizes)
+            old = column.take(ids[places])
+            average = np.float64(self.beta_1) * old + (1 - self.beta_1) * score
+            column[ids[places]] = np.where(np.isnan(old), score, average)
 
-    def _scales(self, ledger: Ledger, step: np.ndarray, weighted_square: np.ndarray) -> np.ndarray:
+    def _scales(self, ledger: Ledger, runs: Runs, weighted: np.ndarray) -> np.ndarray:
         """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""
-        total, count = np.bincount(step, weights=weighted_square), np.bincount(step)
+        total, count = np.bincount(runs.step, weighted), np.bincount(runs.step, runs.sizes)
         average, decay = ledger.scalars["den"], ledger.scalars["den_decay"]
         scale = np.zeros(len(total))
         for t in np.flatnonzero(count).tolist():

@@ -64,6 +64,7 @@ class OrderDP(Method):
         drawn, trained = self.sizes(ledger.num_samples, epoch.target)
         keys = epoch.draws.uniform(ledger.num_samples, "candidates", dtype=torch.float64)
         candidates = draws.exact_count(ledger.everyone, drawn, keys)
+        del keys
         ties = epoch.draws.uniform(ledger.num_samples, "ties", dtype=torch.float64)
         return Selection(kept=draws.top_q(ledger["loss"], trained, ties, among=candidates))
 
