@@ -247,7 +247,7 @@ def test_of_a_repeated_id_the_last_score_wins_and_it_counts_once() -> None:
 
 
 def test_batch_ids_are_those_of_the_batch_fetched_last() -> None:
-    pruner, loader = wrapped(23, 4, num_workers=2)
+    pruner, loader = wrapped(23, 4, num_workers=1)
     for epoch in range(2):
         for batch in loader:
             assert loader.batch_ids.dtype == np.int64

@@ -336,15 +336,19 @@ def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> N
 class Exploding:
     """A pickle of it runs code when it is loaded without weights_only."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return os._exit, (3,)
+        return os.mkdir, (self.folder,)
 
 
 def test_a_file_that_would_run_code_is_refused_without_running_it(tmp_path: Path) -> None:
-    path = tmp_path / "bad.pt"
-    torch.save({"format": Exploding()}, path)
+    path, made = tmp_path / "bad.pt", tmp_path / "made"
+    torch.save({"format": Exploding(made)}, path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         built().load(path)
+    assert not made.exists()
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:

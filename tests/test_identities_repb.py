@@ -102,12 +102,13 @@ def test_repb_weights_are_epochs_over_inclusions() -> None:
             assert weight == pytest.approx(epoch / inclusions, rel=1e-6)
 
 
-def test_repb_does_not_prune_a_window_of_equal_losses() -> None:
+@pytest.mark.parametrize("window", [1, 3, None])
+@pytest.mark.parametrize("batch_size", [7, 128, 1000])
+def test_repb_does_not_prune_a_window_of_equal_losses(batch_size: int, window: int | None) -> None:
     """Rounded to float32, a mean of equal losses often lies above them."""
-    size = 127
     for value in (0.1, 1 / 3, 2.7182817, 6.9):
-        hand = ByHand(RePB(rho=1.0, window=None), torch.full((1, size), value))
-        hand.train(size)
+        hand = ByHand(RePB(rho=1.0, window=window), torch.full((1, 999), value))
+        hand.train(batch_size)
         assert bool(hand.select().kept.all())
 
 

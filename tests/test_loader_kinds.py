@@ -110,6 +110,14 @@ class Bulk(Numbers):
         return [torch.tensor(id_) for id_ in ids]
 
 
+class Sorting(Numbers):
+    """Reorders the list it is given, as data sets on disk do to read it in one sweep."""
+
+    def __getitems__(self, ids: list[int]) -> list[Tensor]:
+        ids.sort()
+        return [torch.tensor(id_) for id_ in ids]
+
+
 class FromSubset(Numbers):
     """Shows that `Subset` reaches the data set below it in one call."""
 
@@ -144,6 +152,17 @@ def test_data_sets_of_every_kind_keep_their_ids(data: Any, num_workers: int) -> 
         epochs=2,
         ids_in=lambda batch: batch[0] if isinstance(batch, list) else batch,
     )
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_data_set_may_reorder_the_ids_of_a_batch(num_workers: int) -> None:
+    pruner = Pruner(InfoBatch(), epochs=8)
+    loader = pruner.wrap(DataLoader(Sorting(23), 4, shuffle=True, num_workers=num_workers))
+    for epoch in range(3):
+        trained = train(pruner, loader, epoch)
+        plan = pruner.plan(epoch).ids.tolist()
+        assert trained == [sorted(plan[k : k + 4]) for k in range(0, len(plan), 4)]
+        assert losses_by_id(pruner) == {id_: 1000 * epoch + id_ + 1 for id_ in plan}
 
 
 class Scaled(Numbers):

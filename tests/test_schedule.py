@@ -93,6 +93,14 @@ def test_scores_come_first_so_their_epoch_is_not_counted_on() -> None:
     assert target(OrderDP(prune_ratio=0.5), budget, epoch=0, visits=0) == pytest.approx(0.5)
 
 
+def test_a_run_of_steps_counts_on_its_first_epoch_as_it_will_be() -> None:
+    budget, method = Budget(num_samples=100, visits=2000), RePB(prune_ratio=0.5)
+    after = target(method, budget, epoch=1, visits=100)
+    assert target(method, budget, epoch=0, visits=0) == after
+    # 1900 visits have to stand for 4000 - 100.
+    assert after == pytest.approx(1 - 1900 / 3900)
+
+
 @of_every_class
 def test_a_method_knows_from_which_epoch_on_it_can_prune(kind: type[Method]) -> None:
     for warm_up in (0, 3):
@@ -169,6 +177,16 @@ def test_a_run_of_steps_takes_them_all_and_stands_for_a_longer_one(
     # An epoch's last batch is smaller; a run of steps counts in whole ones.
     assert 0.93 * steps * 10 <= report.trained <= steps * 10
     assert report.prune_rate == pytest.approx(ratio, abs=0.02)
+
+
+@of_reaching_classes
+@pytest.mark.parametrize("unpruned", [{"delta": 0.8}, {"warmup_epochs": 6}, {}], ids=str)
+def test_a_run_of_steps_makes_up_for_what_it_cannot_prune(
+    kind: type[Method], unpruned: dict[str, float]
+) -> None:
+    method = kind(prune_ratio=0.4, **unpruned)  # type: ignore[arg-type]
+    report = train_steps(method, 600).report()
+    assert report.prune_rate == pytest.approx(0.4, abs=0.015)
 
 
 def test_a_run_of_steps_anneals_on_everything() -> None:

@@ -122,6 +122,20 @@ def test_the_last_epoch_is_cut_short_and_len_says_so_before_it_and_in_it() -> No
     assert loop.pruner.epoch == 3
 
 
+def test_the_budget_is_in_optimizer_steps_not_in_micro_batches() -> None:
+    # Ten batches are four steps, the last of one micro-batch.
+    assert Loop(Full(), 7, accumulation_steps=3).run().lengths == [(10, 10), (9, 9)]
+    assert Loop(Full(), 3, accumulation_steps=3).run().lengths == [(9, 9)]
+
+
+def test_the_part_of_an_epoch_that_the_budget_leaves_out_is_not_saved() -> None:
+    for steps in (3, 10, 24):
+        report = Loop(Full(), steps).run().pruner.report()
+        assert report.trained == 4 * steps
+        assert report.prune_rate == pytest.approx(0, abs=1e-12)
+        assert report.notes == []
+
+
 def test_the_sampler_is_cut_with_the_epoch() -> None:
     loop = Loop(Full(), 12)
     loop.epoch()

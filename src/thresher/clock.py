@@ -243,6 +243,7 @@ class Clock:
 
     def _make_coming(self, current: Progress) -> _Coming:
         start = time.perf_counter()
+        current.release()
         trace, ledger = current.trace(), self.ledger.copy()
         row = self._row(current, trace, 0.0)
         if trace.scores and current.seen and row.non_finite == current.seen:

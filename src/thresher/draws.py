@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
-from thresher._order import kth, random_order, smallest
+from thresher._order import compressed, kth, random_order, smallest
 
 __all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
 
@@ -262,7 +262,7 @@ def _multiplier(importance: Array, budget: float) -> float:
             return c
         remaining -= num_new
         if uncapped is importance or 8 * num_new > uncapped.size:
-            uncapped = np.compress(np.logical_not(exceeds, out=exceeds), uncapped)
+            uncapped = compressed(uncapped, np.logical_not(exceeds, out=exceeds))
         else:
             np.copyto(uncapped, 0.0, where=exceeds)  # ten times faster than leaving them out
 

@@ -244,9 +244,11 @@ class Runs:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of each run's values, (S,): float64, in a fixed order."""
-        if not len(values):
-            return np.zeros(0)
-        return np.add.reduceat(values, self._starts, dtype=np.float64)
+        total = np.zeros(len(self.step))
+        for piece in self.pieces():
+            starts = np.cumsum(piece.sizes) - piece.sizes
+            total[piece.runs] += np.add.reduceat(values[piece.places], starts, dtype=np.float64)
+        return total
 
     def pieces(self) -> Iterator[Piece]:
         """Yield the plan in pieces that fit in the cache; a run may be cut."""

@@ -164,10 +164,13 @@ class Planner:
         share = target(self.method, budget, epoch=epoch, visits=visits)
         chosen = self.method.select(ledger, Epoch(number=epoch, draws=draws, target=share))
         facts = dict(chosen.facts) if share is None else {**chosen.facts, "target": share}
+        weights = chosen.weights
+        if weights is not None and (weights.numpy() == 1).all():
+            weights = None
         return self.protection.apply(
             Selection(
                 kept=chosen.kept,
-                weights=chosen.weights,
+                weights=weights,
                 certain_weight=chosen.certain_weight,
                 learning_rate_factor=chosen.learning_rate_factor,
                 facts=facts,

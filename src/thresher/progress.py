@@ -178,6 +178,10 @@ class Progress:
         mean = losses.dot(shares) if is_single else (losses * shares).sum()
         return mean if size == self._share_size else mean * (self._share_size / size)
 
+    def release(self) -> None:
+        """Free what only training needs; it is made again if the epoch goes on."""
+        self._shares = self._host_shares = None
+
     @property
     def is_resumed(self) -> bool:
         """Whether a part was trained before a checkpoint was loaded, and nothing since."""

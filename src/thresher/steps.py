@@ -66,10 +66,11 @@ class Steps:
         """Return the step of each position, -1 if it was not scored: int32, shape (S,)."""
         if self._array is not None:
             return self._array
-        steps = np.full(self._size, -1, dtype=np.int32)
-        numbers = np.arange(len(self._ends), dtype=np.int32) // self._accumulation_steps
-        steps[: self.seen] = np.repeat(numbers, np.diff(self._ends, prepend=0))
-        return steps
+        # One more run, of what was not scored.
+        ends = np.append(self._ends, self._size).astype(np.int64)
+        numbers = np.arange(len(ends), dtype=np.int32) // self._accumulation_steps
+        numbers[-1] = -1
+        return np.repeat(numbers, np.diff(ends, prepend=0))
 
     def load(self, steps: np.ndarray) -> None:
         """Take over what `array` gave."""

@@ -114,7 +114,7 @@ class RePB(Method):
         loss, ids = trace.scores["loss"].numpy(), plan.ids.numpy()
         below = trace.below_window_mean("loss", self.window).numpy()
         below &= loss > -np.inf
-        for column, marked in (("in_set", ids), ("below", ids.compress(below))):
-            ledger[column].zero_().numpy()[marked] = True
+        for column, value in (("in_set", True), ("below", below)):
+            ledger[column].zero_().numpy()[ids] = value
         ledger["count"].add_(ledger["in_set"])
         ledger.scalars["rho"] = plan.facts.get("rho", 0.0)
