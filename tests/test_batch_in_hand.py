@@ -7,7 +7,7 @@ import itertools
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def in_a_thread(batches: Iterable[Any], num_ahead: int) -> Iterator[Any]:
                 waiting.get(timeout=0.01)
 
 
-def named(loader: Any) -> Iterator[tuple[Tensor, np.ndarray]]:
+def named(loader: Any) -> Generator[tuple[Tensor, np.ndarray]]:
     for batch in loader:
         yield batch, loader.batch_ids
 
@@ -118,13 +118,13 @@ def test_ids_make_a_loop_that_reads_ahead_right(name: str, num_workers: int) -> 
     assert not any(row.skipped_batches for row in pruner.report().rows)
 
 
-def test_ids_find_their_epoch_while_a_peek_is_kept() -> None:
-    pruner, loader = wrapped(23, 4)
-    quiet, quiet_loader = wrapped(23, 4)
+@pytest.mark.parametrize(("batch_size", "num_ahead"), [(4, 0), (4, 1), (1, 0), (1, 1)])
+def test_ids_find_their_epoch_while_a_peek_is_kept(batch_size: int, num_ahead: int) -> None:
+    pruner, loader = wrapped(17, batch_size)
+    quiet, quiet_loader = wrapped(17, batch_size)
     peeks = []
     for epoch in range(3):
-        for batch in loader:
-            ids = loader.batch_ids
+        for batch, ids in read_ahead(named(loader), num_ahead):
             peeks.append(iter(loader))
             next(peeks[-1])
             pruner.reduce(loss_of(batch, epoch), ids=ids)
@@ -132,16 +132,34 @@ def test_ids_find_their_epoch_while_a_peek_is_kept() -> None:
         assert losses_by_id(pruner) == losses_by_id(quiet)
 
 
-def test_ids_of_a_new_epoch_are_not_taken_for_the_rest_of_a_broken_one() -> None:
+@pytest.mark.parametrize(("num_ahead", "is_kept"), [(0, False), (1, False), (0, True)])
+def test_ids_of_a_new_epoch_are_not_taken_for_the_rest_of_a_broken_one(
+    num_ahead: int, is_kept: bool
+) -> None:
     """With one sample a batch, half of the new epoch's first batches are of samples still due."""
     for num_broken in range(1, 8):
         pruner, loader = wrapped(8, 1)
-        for batch, ids in itertools.islice(read_ahead(named(loader), 1), num_broken):
+        batches = named(loader)
+        for batch, ids in itertools.islice(read_ahead(batches, num_ahead), num_broken):
             pruner.reduce(loss_of(batch, 0), ids=ids)
-        for k, (batch, ids) in enumerate(read_ahead(named(loader), 1)):
+        if not is_kept:
+            batches.close()
+        for k, (batch, ids) in enumerate(read_ahead(named(loader), num_ahead)):
             pruner.reduce(loss_of(batch, 1), ids=ids)
             assert pruner._clock.epoch == 1  # type: ignore[union-attr]
             assert len(losses_by_id(pruner)) == k + 1
+
+
+def test_a_loop_may_name_some_of_its_batches() -> None:
+    pruner, loader = wrapped(23, 4)
+    batches = iter(loader)
+    first, second = next(batches), next(batches)
+    for batch in (first, second):
+        pruner.reduce(loss_of(batch, 0), ids=batch)
+    with pytest.raises(ReducedTwiceError, match="was reduced already"):
+        pruner.reduce(loss_of(second, 7))
+    train(pruner, batches, 0)
+    assert losses_by_id(pruner) == {id_: id_ + 1 for id_ in range(23)}
 
 
 def test_accumulating_all_micro_batches_first_is_told_the_cure() -> None:

@@ -186,9 +186,9 @@ class ClockMachine(RuleBasedStateMachine):
             with pytest.raises(StopIteration):
                 next(each.real)
             is_trained = each.plan.num_reduced > each.reduced_before
-            if is_trained and each.plan.is_behind and not each.is_named:
-                each.plan.num_skipped += each.num_fetched
-            each.num_fetched = 0
+            if not each.is_named and (is_trained or each.num_fetched > 1):
+                each.plan.num_skipped += each.num_fetched * (is_trained and each.plan.is_behind)
+                each.num_fetched, each.is_held = 0, False
             return
         each.last, each.is_held = next(each.real).tolist(), True
         assert each.last == each.batches[each.cursor]

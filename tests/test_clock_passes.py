@@ -60,6 +60,15 @@ def test_the_tutorials_dataiter_may_live_as_long_as_the_script(
     next(dataiter)
 
 
+def test_the_dataiter_may_show_another_batch_between_epochs() -> None:
+    pruner, loader = wrapped(23, 4)
+    dataiter = iter(loader)
+    for epoch in range(4):
+        next(dataiter, None)
+        assert flat(train(pruner, loader, epoch)) == pruner.plan(epoch).ids.tolist()
+        next(dataiter, None)
+
+
 @WORKERS
 def test_a_kept_peek_does_not_stop_loops_that_break_early(num_workers: int) -> None:
     pruner, loader = wrapped(23, 4, num_workers=num_workers)

@@ -160,6 +160,17 @@ def test_the_users_loader_is_left_as_it_was() -> None:
     assert flat(batch.tolist() for batch in plain) == list(range(11))
 
 
+def test_a_loader_that_was_iterated_before_keeps_its_own_workers() -> None:
+    plain = DataLoader(Numbers(11), 4, num_workers=1, persistent_workers=True)
+    assert flat(batch.tolist() for batch in plain) == list(range(11))
+    workers = plain._iterator
+    pruner = Pruner(InfoBatch(), epochs=8)
+    loader = pruner.wrap(plain)
+    assert_trains_its_plans(pruner, loader, batch_size=4, epochs=2)
+    assert plain._iterator is workers
+    assert flat(batch.tolist() for batch in plain) == list(range(11))
+
+
 def test_every_attribute_is_still_the_users() -> None:
     plain = DataLoader(
         Numbers(11),

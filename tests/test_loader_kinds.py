@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +27,7 @@ from loops import (
 )
 from thresher import InfoBatch, Pruner
 from thresher.errors import NotIteratedError
+from thresher.tagging import TaggedDataset
 
 
 class DoublingLoader(DataLoader[Any]):
@@ -205,6 +208,14 @@ def test_a_worker_init_fn_reads_and_writes_the_users_data_set(context: str) -> N
     loader = pruner.wrap(plain)
     assert_trains_its_plans(pruner, loader, batch_size=4, epochs=1, ids_in=lambda x: x // 10)
     assert data.scale == 0
+
+
+def test_a_tagged_data_set_is_copied_and_pickled_without_asking_itself_for_ever() -> None:
+    tagged = TaggedDataset(Scaled(11))
+    for copied in (pickle.loads(pickle.dumps(tagged)), copy.copy(tagged), copy.deepcopy(tagged)):
+        assert (len(copied), copied.num_samples) == (11, 11)
+    with pytest.raises(AttributeError):
+        _ = TaggedDataset.__new__(TaggedDataset).num_samples
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +29,20 @@ def train_but(pruner: Pruner, loader: Any, epoch: int, skipped: set[int]) -> lis
     return trained
 
 
+def looked_at(loader: Any) -> list[list[int]]:
+    batches = []
+    for batch in loader:  # in a comprehension the line could be that of either frame
+        batches += [batch.tolist()]
+    return batches
+
+
+def assert_points_into(loop: Callable[..., Any], warning: warnings.WarningMessage) -> None:
+    """A warning names the line of the user's loop."""
+    lines, first = inspect.getsourcelines(loop)
+    assert warning.filename == __file__
+    assert first <= warning.lineno < first + len(lines)
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("skipped", [{1}, {2, 3}, {1, 4}, {5}, {4, 5}, {1, 3, 5}])
 def test_skipped_batches_are_counted_warned_of_once_and_stay_unscored(
@@ -46,7 +62,7 @@ def test_skipped_batches_are_counted_warned_of_once_and_stay_unscored(
         r"of epoch 0 .* fetched but never reduced: \d, .*expected: pruner.reduce for each batch"
     )
     assert re.search(message, str(warning.message))
-    assert warning.filename == __file__, "it points at the loop"
+    assert_points_into(train_but, warning)
     assert [row.skipped_batches for row in pruner.report().rows] == [len(skipped)] * 3
     assert [row.trained for row in pruner.report().rows] == [len(flat(trained))] * 3
 
@@ -90,11 +106,11 @@ def test_a_whole_pass_without_a_reduce_moves_nothing_and_is_warned_of_once(
         for _ in range(2):
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                passes.append([batch.tolist() for batch in loader])
+                passes.append(looked_at(loader))
             assert len(said) == (not epoch and len(passes) == 1)
             for warning in said:
                 assert warning.category is ThresherWarning
-                assert warning.filename == __file__
+                assert_points_into(looked_at, warning)
                 text = str(warning.message)
                 assert "plan of epoch 0 ended and none of its 6 batches was reduced" in text
                 assert "expected: loss = pruner.reduce(losses) for every batch" in text
@@ -132,6 +148,43 @@ def test_looks_that_end_early_or_name_their_batches_are_not_warned_of() -> None:
     list(loader.sampler), list(loader.batch_sampler)
     train(pruner, itertools.islice(loader, 2), 0)
     assert pruner.report().rows[0].skipped_batches == 0
+
+
+def test_batches_that_another_iterator_trained_are_not_skipped() -> None:
+    pruner, loader = wrapped(23, 4)
+    dataiter = iter(loader)
+    train(pruner, loader, 0)
+    assert sum(1 for _ in dataiter) == 6
+    train(pruner, loader, 1)
+    assert [row.skipped_batches for row in pruner.report().rows] == [0, 0]
+
+
+def test_the_only_batch_of_an_epoch_may_be_reduced_after_its_end() -> None:
+    """As a loop does that always fetches one ahead, to know which batch is the last."""
+    pruner, loader = wrapped(12, 99)
+    for epoch in range(3):
+        batches = iter(loader)
+        batch = next(batches)
+        assert next(batches, None) is None
+        pruner.reduce(loss_of(batch, epoch))
+        assert losses_by_id(pruner) == {id_: 1000 * epoch + id_ + 1 for id_ in batch.tolist()}
+    assert pruner.epoch == 3
+
+
+def test_a_skip_after_the_next_plan_was_looked_at_is_counted_too() -> None:
+    log: list[float] = []
+    pruner = Pruner(Everything(), epochs=8, log=lambda row, _: log.append(row["skipped_batches"]))
+    loader = pruner.wrap(DataLoader(Numbers(12), 3, shuffle=True))
+    batches = iter(loader)
+    train(pruner, itertools.islice(batches, 3), 0)
+    next(batches)
+    next(iter(loader))
+    with pytest.warns(ThresherWarning, match=r"epoch 0 .* never reduced: 1,"):
+        next(batches, None)
+    assert next(batches, None) is None, "the end may be asked for again"
+    train(pruner, loader, 1)
+    assert [row.skipped_batches for row in pruner.report().rows] == [1, 0]
+    assert log == [1]
 
 
 def test_an_empty_pass_is_not_warned_of() -> None:

@@ -164,10 +164,12 @@ class Hand:
 
     def ended(self, holder: Holder) -> None:
         """Count what a pass at its end never reduced, unless the loop names its batches."""
-        left, holder.fetched = holder.fetched, 0
-        if not left or holder.is_named:
+        is_trained = holder.progress.reduced_here > holder.reduced_before
+        # The only batch of an epoch may well be reduced after the end that shows it to be the last.
+        if holder.is_named or holder.fetched <= (0 if is_trained else 1):
             return
-        if holder.progress.reduced_here > holder.reduced_before:
+        left, holder.fetched, holder.place = holder.fetched, 0, None
+        if is_trained:
             if holder.progress.is_behind:
                 self._count_skipped(holder.progress, left)
         elif not self._has_warned_of_idling:
@@ -195,8 +197,6 @@ class Hand:
     ) -> Progress:
         """The plan that a batch was fetched from, while there are batches of two epochs about."""
         current = self._clock.current
-        if holder is not None and np.array_equal(holder.ids, ids):
-            return holder.progress
         plans = [plan for plan in (current, coming) if plan is not None and plan.awaits(ids)]
         # What a broken epoch fetched and left may come again in the next: the live loop has it.
         alive = [plan for plan in plans if any(each.progress is plan for each in self._alive())]
