@@ -3,15 +3,15 @@
     python benchmarks/wallclock.py
 
 Full training is a plain loop over a plain DataLoader, without Thresher. It and the pruned runs take
-turns epoch by epoch in one process; evaluation is left out. See README.md beside this file.
+turns, some batches each, in one process; evaluation is left out. See README.md beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from parts.common import Line, environment, show, write
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 import thresher
@@ -28,6 +29,7 @@ from thresher.bench.tasks import Task, task
 
 _RESULTS = Path(__file__).parent / "results"
 _WARM_UP = 2  # epochs: kernels are built, and methods that need scores train on everything
+_TURN = 8  # batches a run trains before it is the next one's turn
 
 METHODS: dict[str, Callable[[float], thresher.methods.Method]] = {
     "Random": lambda p: thresher.RandomPruning(prune_ratio=p),
@@ -40,7 +42,7 @@ METHODS: dict[str, Callable[[float], thresher.methods.Method]] = {
 
 @dataclass
 class Run:
-    """One training run, and what its epochs took: (samples, wall seconds, CPU seconds)."""
+    """One training run, and what each epoch took: (samples, wall seconds, CPU seconds)."""
 
     task: Task
     images: Images
@@ -64,39 +66,54 @@ class Run:
             weight_decay=budget.weight_decay,
             nesterov=True,
         )
+        self._steps = self._train()
 
-    def train_epoch(self, epoch: int) -> None:
-        """Train one epoch; planning and closing are in its time."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.data.start_epoch(epoch)
-        trained = self._plain_epoch() if self.pruner is None else self._pruned_epoch(self.pruner)
-        done = (trained, time.perf_counter() - wall, time.process_time() - cpu)
-        if epoch >= _WARM_UP:
-            self.epochs.append(done)
+    def train(self, steps: int) -> None:
+        """Train some batches; what an epoch's beginning and end cost is in its time."""
+        for _ in range(steps):
+            next(self._steps)
 
-    def _plain_epoch(self) -> int:
-        trained = 0
-        for x, y in self.loader:
-            loss = F.cross_entropy(self.model(x), y)
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            trained += len(y)
-        return trained
+    def clock(self) -> tuple[float, float]:
+        """Return the wall and CPU seconds so far."""
+        return time.perf_counter(), time.process_time()
 
-    def _pruned_epoch(self, pruner: thresher.Pruner) -> int:
-        trained = 0
-        needs_norm = "logit_grad_norm" in pruner.method.needs
-        for x, y in self.loader:
-            logits = self.model(x)
-            losses = F.cross_entropy(logits, y, reduction="none")
-            scores = thresher.scores.logit_grad_norm(logits, y) if needs_norm else None
-            loss = pruner.reduce(losses, scores=scores)
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            trained += len(y)
-        return trained
+    def _train(self) -> Iterator[None]:
+        step = self._plain_step if self.pruner is None else self._pruned_step
+        for epoch in itertools.count():
+            samples, wall, cpu = 0, 0.0, 0.0
+            last = self.clock()
+            self.data.start_epoch(epoch)
+            batches = iter(self.loader)
+            while True:
+                batch = next(batches, None)
+                if batch is not None:
+                    step(*batch).backward()
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                    samples += len(batch[1])
+                now = self.clock()
+                wall, cpu = wall + now[0] - last[0], cpu + now[1] - last[1]
+                if batch is None:
+                    break
+                yield
+                last = self.clock()
+            self.epochs.append((samples, wall, cpu))
+
+    def _plain_step(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(self.model(x), y)
+
+    def _pruned_step(self, x: Tensor, y: Tensor) -> Tensor:
+        assert self.pruner is not None
+        logits = self.model(x)
+        losses = F.cross_entropy(logits, y, reduction="none")
+        needs_norm = "logit_grad_norm" in self.pruner.method.needs
+        scores = thresher.scores.logit_grad_norm(logits, y) if needs_norm else None
+        return self.pruner.reduce(losses, scores=scores)
+
+    def totals(self) -> tuple[int, float, float]:
+        """Return samples, wall and CPU seconds of the whole epochs after the warm-up."""
+        samples, wall, cpu = zip(*self.epochs[_WARM_UP:], strict=True)
+        return sum(samples), sum(wall), sum(cpu)
 
 
 def main() -> None:
@@ -106,7 +123,7 @@ def main() -> None:
     parser.add_argument("--data", help="its folder, if it is not in the usual place")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--prune-ratio", type=float, default=0.5)
-    parser.add_argument("--repetitions", type=int, default=6, help="measured epochs of each run")
+    parser.add_argument("--epochs", type=int, default=4, help="measured epochs of full training")
     parser.add_argument("--out", type=Path, default=_RESULTS / "wallclock.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -118,11 +135,11 @@ def main() -> None:
         # So many epochs that warm-up and annealing hardly raise the rate of the others.
         pruner = thresher.Pruner(METHODS[name](given.prune_ratio), epochs=1000)
         runs[name] = Run(chosen, images, pruner)
-    for epoch in range(_WARM_UP + given.repetitions):
-        order = list(runs.values())
-        for run in order if epoch % 2 else order[::-1]:
-            run.train_epoch(epoch)
-    full = runs.pop("full, plain loop")
+    full = runs["full, plain loop"]
+    while len(full.epochs) < _WARM_UP + given.epochs:
+        for run in runs.values():
+            run.train(_TURN)
+    del runs["full, plain loop"]
     lines = [_line(name, run, full) for name, run in runs.items()]
     show(f"5. Time saved on {chosen.title}: time ratio over sample ratio", lines)
     settings = {key: str(value) for key, value in vars(given).items() if key not in ("out", "data")}
@@ -130,28 +147,28 @@ def main() -> None:
 
 
 def _line(name: str, run: Run, full: Run) -> Line:
-    samples = [[epoch[0] for epoch in each.epochs] for each in (full, run)]
-    # Per trained sample, so that epochs of different lengths can be compared.
+    (full_samples, *full_times), (samples, *times) = full.totals(), run.totals()
+    # Per trained sample, so that runs of different lengths can be compared.
     wall, cpu = (
-        [[epoch[kind] / epoch[0] for epoch in each.epochs] for each in (full, run)]
-        for kind in (1, 2)
+        (whole / full_samples) / (part / samples)
+        for whole, part in zip(full_times, times, strict=True)
     )
-    sample_ratio = statistics.mean(samples[0]) / statistics.mean(samples[1])
-    kept = min(cpu[0]) / min(cpu[1])
+    epochs = [len(each.epochs) - _WARM_UP for each in (full, run)]
+    ratio = (full_samples / epochs[0]) / (samples / epochs[1])
     return Line(
         "5 time saved",
         name,
-        kept,
+        cpu,
         "",
         0.97,
         at_least=True,
         more={
-            "median of pairs": statistics.median(a / b for a, b in zip(*cpu, strict=True)),
-            "wall, least": min(wall[0]) / min(wall[1]),
-            "wall, median of pairs": statistics.median(a / b for a, b in zip(*wall, strict=True)),
-            "samples full/pruned": sample_ratio,
-            "CPU time full/pruned": sample_ratio * kept,
-            "full s/epoch": min(wall[0]) * samples[0][0],
+            "by wall-clock": wall,
+            "samples full/pruned": ratio,
+            "time full/pruned": ratio * cpu,
+            "s/epoch": times[1] / epochs[1],
+            "full s/epoch": full_times[1] / epochs[0],
+            "epochs": epochs[1],
         },
     )
 

@@ -294,7 +294,7 @@ class ClockMachine(RuleBasedStateMachine):
 
 
 TestClockAgainstModel = ClockMachine.TestCase
-TestClockAgainstModel.settings = settings(max_examples=60, stateful_step_count=40)
+TestClockAgainstModel.settings = settings(max_examples=100, stateful_step_count=40)
 TestClockAgainstModel = pytest.mark.filterwarnings("ignore::thresher.errors.ThresherWarning")(
     TestClockAgainstModel
 )
