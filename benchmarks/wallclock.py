@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from thresher.bench.tasks import Task, task
 
 _RESULTS = Path(__file__).parent / "results"
 _WARM_UP = 2  # epochs: kernels are built, and methods that need scores train on everything
+_FULL = "full, plain loop"
 _TURN = 8  # batches a run trains before it is the next one's turn
 
 METHODS: dict[str, Callable[[float], thresher.methods.Method]] = {
@@ -42,12 +44,12 @@ METHODS: dict[str, Callable[[float], thresher.methods.Method]] = {
 
 @dataclass
 class Run:
-    """One training run, and what each epoch took: (samples, wall seconds, CPU seconds)."""
+    """One training run, a few batches at a time."""
 
     task: Task
     images: Images
     pruner: thresher.Pruner | None
-    epochs: list[tuple[int, float, float]] = field(default_factory=list)
+    epochs: int = 0
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -68,36 +70,26 @@ class Run:
         )
         self._steps = self._train()
 
-    def train(self, steps: int) -> None:
-        """Train some batches; what an epoch's beginning and end cost is in its time."""
+    def train(self, steps: int) -> tuple[int, float, float]:
+        """Train some batches; return their samples, wall and CPU seconds.
+
+        What the end of an epoch and the beginning of the next cost is in the time.
+        """
+        samples, wall, cpu = 0, time.perf_counter(), time.process_time()
         for _ in range(steps):
-            next(self._steps)
+            samples += next(self._steps)
+        return samples, time.perf_counter() - wall, time.process_time() - cpu
 
-    def clock(self) -> tuple[float, float]:
-        """Return the wall and CPU seconds so far."""
-        return time.perf_counter(), time.process_time()
-
-    def _train(self) -> Iterator[None]:
+    def _train(self) -> Iterator[int]:
         step = self._plain_step if self.pruner is None else self._pruned_step
         for epoch in itertools.count():
-            samples, wall, cpu = 0, 0.0, 0.0
-            last = self.clock()
             self.data.start_epoch(epoch)
-            batches = iter(self.loader)
-            while True:
-                batch = next(batches, None)
-                if batch is not None:
-                    step(*batch).backward()
-                    self.optimizer.step()
-                    self.optimizer.zero_grad()
-                    samples += len(batch[1])
-                now = self.clock()
-                wall, cpu = wall + now[0] - last[0], cpu + now[1] - last[1]
-                if batch is None:
-                    break
-                yield
-                last = self.clock()
-            self.epochs.append((samples, wall, cpu))
+            for x, y in self.loader:
+                step(x, y).backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                yield len(y)
+            self.epochs += 1
 
     def _plain_step(self, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(self.model(x), y)
@@ -109,11 +101,6 @@ class Run:
         needs_norm = "logit_grad_norm" in self.pruner.method.needs
         scores = thresher.scores.logit_grad_norm(logits, y) if needs_norm else None
         return self.pruner.reduce(losses, scores=scores)
-
-    def totals(self) -> tuple[int, float, float]:
-        """Return samples, wall and CPU seconds of the whole epochs after the warm-up."""
-        samples, wall, cpu = zip(*self.epochs[_WARM_UP:], strict=True)
-        return sum(samples), sum(wall), sum(cpu)
 
 
 def main() -> None:
@@ -130,31 +117,44 @@ def main() -> None:
     before = environment()
     chosen = task(given.task)
     images = load(chosen, given.data)
-    runs = {"full, plain loop": Run(chosen, images, None)}
+    runs = {_FULL: Run(chosen, images, None)}
     for name in given.methods:
         # So many epochs that warm-up and annealing hardly raise the rate of the others.
         pruner = thresher.Pruner(METHODS[name](given.prune_ratio), epochs=1000)
         runs[name] = Run(chosen, images, pruner)
-    full = runs["full, plain loop"]
-    while len(full.epochs) < _WARM_UP + given.epochs:
+    while min(run.epochs for run in runs.values()) < _WARM_UP:
         for run in runs.values():
             run.train(_TURN)
-    del runs["full, plain loop"]
-    lines = [_line(name, run, full) for name, run in runs.items()]
+    turns: dict[str, list[tuple[int, float, float]]] = {name: [] for name in runs}
+    end = runs[_FULL].epochs + given.epochs
+    while runs[_FULL].epochs < end:
+        for name, run in runs.items():
+            turns[name].append(run.train(_TURN))
+    full = turns.pop(_FULL)
+    size = len(images.train_labels)
+    lines = [_line(name, turns[name], full, runs[name], size) for name in turns]
     show(f"5. Time saved on {chosen.title}: time ratio over sample ratio", lines)
     settings = {key: str(value) for key, value in vars(given).items() if key not in ("out", "data")}
     write(given.out, lines, before, settings)
 
 
-def _line(name: str, run: Run, full: Run) -> Line:
-    (full_samples, *full_times), (samples, *times) = full.totals(), run.totals()
-    # Per trained sample, so that runs of different lengths can be compared.
-    wall, cpu = (
-        (whole / full_samples) / (part / samples)
-        for whole, part in zip(full_times, times, strict=True)
-    )
-    epochs = [len(each.epochs) - _WARM_UP for each in (full, run)]
-    ratio = (full_samples / epochs[0]) / (samples / epochs[1])
+def _line(
+    name: str,
+    turns: list[tuple[int, float, float]],
+    full: list[tuple[int, float, float]],
+    run: Run,
+    size: int,
+) -> Line:
+    assert run.pruner is not None
+    rows = [row for row in run.pruner.report().rows[_WARM_UP:] if row.planned == row.trained]
+    ratio = size / statistics.mean(row.trained for row in rows)
+    # Per trained sample: the turns of all runs have about as many.
+    per_sample = [
+        [sum(turn[kind] for turn in each) / sum(turn[0] for turn in each) for each in (full, turns)]
+        for kind in (1, 2)
+    ]
+    wall, cpu = (whole / part for whole, part in per_sample)
+    pairs = [(a[2] / a[0]) / (b[2] / b[0]) for a, b in zip(full, turns, strict=True)]
     return Line(
         "5 time saved",
         name,
@@ -163,12 +163,14 @@ def _line(name: str, run: Run, full: Run) -> Line:
         0.97,
         at_least=True,
         more={
+            "median of turns": statistics.median(pairs),
             "by wall-clock": wall,
             "samples full/pruned": ratio,
             "time full/pruned": ratio * cpu,
-            "s/epoch": times[1] / epochs[1],
-            "full s/epoch": full_times[1] / epochs[0],
-            "epochs": epochs[1],
+            "planning and closing s/epoch": statistics.mean(
+                row.planning_seconds + row.closing_seconds for row in rows
+            ),
+            "full s/epoch": per_sample[1][0] * size,
         },
     )
 

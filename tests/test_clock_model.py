@@ -175,7 +175,6 @@ class ClockMachine(RuleBasedStateMachine):
                 iter(self.loader)
             return multiple()
         real = iter(self.loader)
-        assert len(real) == len(batches)
         return PassModel(self.loader, real, plan, batches, plan.num_reduced)
 
     @rule(each=passes)
@@ -227,6 +226,21 @@ class ClockMachine(RuleBasedStateMachine):
         self.score(each.plan, each.last, losses)
         if newest is not None:
             newest.is_held, newest.num_fetched, newest.is_named = False, 0, True
+
+    @rule(each=passes, num_batches=st.integers(1, 3))
+    def train_some(self, each: PassModel, num_batches: int) -> None:
+        for _ in range(num_batches):
+            self.fetch(each)
+            self.reduce()
+
+    @rule(target=passes, each=passes, is_named=st.booleans())
+    def peek_with_a_batch_in_hand(self, each: PassModel, is_named: bool) -> Any:
+        self.fetch(each)
+        peek = self.iterate()
+        if isinstance(peek, PassModel):
+            self.fetch(peek)
+        self.reduce_by_ids(each) if is_named else self.reduce()
+        return peek
 
     @rule(each=passes)
     def train_to_the_end(self, each: PassModel) -> None:
@@ -294,7 +308,7 @@ class ClockMachine(RuleBasedStateMachine):
 
 
 TestClockAgainstModel = ClockMachine.TestCase
-TestClockAgainstModel.settings = settings(max_examples=100, stateful_step_count=40)
+TestClockAgainstModel.settings = settings(max_examples=150, stateful_step_count=40)
 TestClockAgainstModel = pytest.mark.filterwarnings("ignore::thresher.errors.ThresherWarning")(
     TestClockAgainstModel
 )
