@@ -276,9 +276,11 @@ def _fixed_point(probabilities: Array) -> tuple[Array, int]:
     units = np.rint(probabilities, out=probabilities).astype(np.int64)
     surplus = int(units.sum()) - round(total) * one
     if surplus and abs(total - round(total)) <= 1e-9 + 1e-14 * total:
-        distance = np.subtract(units, one // 2, out=probabilities.view(np.int64))
-        middle = int(np.abs(distance, out=distance).argmin())
-        value = int(units[middle])
-        if abs(surplus) <= 1e-4 * min(value, one - value):
-            units[middle] -= surplus
+        # Nearly always one of the first will do, and saves three passes over all.
+        for part in (units[:4096], units):
+            middle = int(np.abs(part - one // 2).argmin())
+            value = int(part[middle])
+            if abs(surplus) <= 1e-4 * min(value, one - value):
+                part[middle] -= surplus
+                break
     return units, bits

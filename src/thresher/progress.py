@@ -22,10 +22,14 @@ class IdBatch(list[int]):
     """
 
     __slots__ = ("array",)
+    array: np.ndarray
 
-    def __init__(self, array: np.ndarray) -> None:
-        super().__init__(array.tolist())
-        self.array = array
+    @staticmethod
+    def of(array: np.ndarray) -> IdBatch:
+        """Return the batch of `array`; a constructor of its own would be slower."""
+        batch = IdBatch(array.tolist())
+        batch.array = array
+        return batch
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (), None, iter(self)
@@ -195,12 +199,12 @@ class Progress:
         """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
         if self.seen == 0:
             return (
-                IdBatch(self._ids[start : min(start + batch_size, stop)])
+                IdBatch.of(self._ids[start : min(start + batch_size, stop)])
                 for start in range(0, stop, batch_size)
             )
         left = self.unseen(stop)
         return (
-            IdBatch(self._ids[left[start : start + batch_size]])
+            IdBatch.of(self._ids[left[start : start + batch_size]])
             for start in range(0, len(left), batch_size)
         )
 

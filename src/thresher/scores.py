@@ -165,16 +165,26 @@ def _token_norms(
     """Return every token's norm, `(B, T)`, 0 where not valid; `(B, 1)` of zeros if T = 0."""
     dtype = _at_least_float32(z)
     weight = None if weight is None else weight.to(dtype)
+    labels = y if valid is None else torch.where(valid, y.long(), 0)
+    blocks = list(_blocks(z))
+    if len(blocks) == 1:
+        # Small logits: what putting one block together costs is half of everything.
+        return _block_norms(z, labels, valid, weight, smoothing)
     norms = torch.zeros((z.shape[0], max(z.shape[1], 1)), dtype=dtype, device=z.device)
-    labels = y if valid is None else y.long().masked_fill(~valid, 0)
-    for block in _blocks(z):
-        scratch = z[block].to(dtype, copy=True)
-        if valid is None:
-            norms[block] = _soft_norm(scratch, labels[block].to(dtype), weight, smoothing)
-        else:
-            norm = _hard_norm(scratch, labels[block], weight, smoothing)
-            norms[block] = norm.where(valid[block], 0.0)
+    for block in blocks:
+        of_block = None if valid is None else valid[block]
+        norms[block] = _block_norms(z[block], labels[block], of_block, weight, smoothing)
     return norms
+
+
+def _block_norms(
+    z: Tensor, labels: Tensor, valid: Tensor | None, weight: Tensor | None, smoothing: float
+) -> Tensor:
+    dtype = _at_least_float32(z)
+    scratch = z.to(dtype, copy=True)
+    if valid is None:
+        return _soft_norm(scratch, labels.to(dtype), weight, smoothing)
+    return _hard_norm(scratch, labels, weight, smoothing).where(valid, 0.0)
 
 
 def _hard_norm(z: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
