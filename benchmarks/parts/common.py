@@ -98,7 +98,7 @@ def show(title: str, lines: list[Line]) -> None:
     for cells in body:
         colour = {"FAIL": "red", "pass": "green"}.get(cells[3], "")
         table.add_row(*cells, style=colour if cells[3] == "FAIL" else "")
-    Console(width=max(100, Console().width)).print(table)
+    Console(width=max(160, Console().width)).print(table)
 
 
 def _verdict(line: Line) -> list[str]:

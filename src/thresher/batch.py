@@ -19,6 +19,8 @@ from thresher.errors import (
 from thresher.methods._method import Method
 from thresher.progress import Place
 
+_INT64 = np.dtype(np.int64)
+
 Ids = Tensor | np.ndarray | Sequence[int]
 """What a loop may name its samples by."""
 
@@ -95,6 +97,8 @@ def named_scores(method: Method, losses: Tensor, scores: Scores | None) -> Mappi
 
 def as_ids(ids: Ids) -> np.ndarray:
     """Return ids as int64 on the host, shape (m,). Ids on an accelerator cost a synchronisation."""
+    if type(ids) is np.ndarray and ids.dtype is _INT64 and ids.ndim == 1:
+        return ids
     array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if array.dtype == np.int64 and array.ndim == 1:
         return array
