@@ -27,11 +27,22 @@ class Epoch:
         number: the epoch, from 0.
         draws: every random choice of this epoch, keyed by (seed, epoch, purpose).
         target: the share of the samples to leave out; None leaves it to the method's parameters.
+        shuffled: whether the order is a new permutation each epoch, or the ids ascending.
     """
 
     number: int
     draws: Draws
     target: float | None = None
+    shuffled: bool = True
+
+    def order(self, among: Tensor) -> Tensor:
+        """Return the ids of `among`, bool (n,), in the order this epoch has for all samples.
+
+        Cost: a random permutation, made anew at each call.
+        """
+        if self.shuffled:
+            return self.draws.permutation(len(among), "order", among=among)
+        return torch.from_numpy(np.flatnonzero(among.numpy()))
 
 
 @final

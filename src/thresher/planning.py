@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
 
@@ -139,13 +139,13 @@ class Planner:
 
         Cost: O(n) and a random permutation.
         """
-        draws = Draws(self.seed, epoch)
-        selection = self._select(ledger, budget, draws, visits)
+        told = Epoch(number=epoch, draws=Draws(self.seed, epoch), shuffled=self.shuffled)
+        selection = self._select(ledger, budget, told, visits)
         size = ledger.num_samples
         if not selection.kept.numpy().any():
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
-            selection.kept[self._order(draws, ledger.everyone)[0]] = True
-        ids = self._order(draws, selection.kept)
+            selection.kept[told.order(ledger.everyone)[0]] = True
+        ids = told.order(selection.kept)
         weights, scale = self._weights(selection, ids, size)
         return Plan(
             epoch=epoch,
@@ -157,12 +157,11 @@ class Planner:
             facts=dict(selection.facts),
         )
 
-    def _select(self, ledger: Ledger, budget: Budget, draws: Draws, visits: int) -> Selection:
-        epoch = draws.epoch
-        if not is_active(self.method, budget, epoch=epoch, visits=visits):
+    def _select(self, ledger: Ledger, budget: Budget, told: Epoch, visits: int) -> Selection:
+        if not is_active(self.method, budget, epoch=told.number, visits=visits):
             return Selection(kept=ledger.everyone)
-        share = target(self.method, budget, epoch=epoch, visits=visits)
-        chosen = self.method.select(ledger, Epoch(number=epoch, draws=draws, target=share))
+        share = target(self.method, budget, epoch=told.number, visits=visits)
+        chosen = self.method.select(ledger, replace(told, target=share))
         facts = dict(chosen.facts) if share is None else {**chosen.facts, "target": share}
         weights = chosen.weights
         if weights is not None and (weights.numpy() == 1).all():
@@ -175,7 +174,7 @@ class Planner:
                 learning_rate_factor=chosen.learning_rate_factor,
                 facts=facts,
             ),
-            draws,
+            told.draws,
         )
 
     def _weights(self, selection: Selection, ids: Tensor, size: int) -> tuple[Tensor, float]:
@@ -188,12 +187,6 @@ class Planner:
             return weights, 1.0
         scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
         return scaled, float(scaled[0]) / float(weights[0])
-
-    def _order(self, draws: Draws, kept: Tensor) -> Tensor:
-        """The ids that are kept, in the order that the epoch has for all: int64, shape (S,)."""
-        if self.shuffled:
-            return draws.permutation(len(kept), "order", among=kept)
-        return torch.from_numpy(np.flatnonzero(kept.numpy()))
 
     def _learning_rate_factor(self, selection: Selection) -> float:
         return selection.learning_rate_factor if self.step_exponent is None else 1.0

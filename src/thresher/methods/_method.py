@@ -49,6 +49,12 @@ class Method(ABC):
     """Numbers the method remembers beside its columns, as they are before anything is observed."""
     claims_unbiased: ClassVar[bool] = False
     """Whether Σ w_i g_i over a plan is, in expectation over its draws, proportional to Σ g_i."""
+    unbiased_for: ClassVar[str] = ""
+    """What the weighted gradient is unbiased for, in words; empty if for nothing that is named."""
+    has_exact_rate: ClassVar[bool] = False
+    """Whether settings alone decide how many samples an epoch trains on, whatever their scores."""
+    family: ClassVar[str] = "historical"
+    """Which of the library's families the method is of: historical, online or static."""
     reference: ClassVar[Reference]
     """The source the method is faithful to."""
 

@@ -32,6 +32,8 @@ class Full(Method):
 
     needs: ClassVar[tuple[str, ...]] = ()
     claims_unbiased: ClassVar[bool] = True
+    unbiased_for: ClassVar[str] = "the mean gradient"
+    has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="A Stochastic Approximation Method",
         authors="Robbins and Monro",

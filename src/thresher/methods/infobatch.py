@@ -54,6 +54,7 @@ class InfoBatch(Method):
     r: float = 0.5
 
     claims_unbiased: ClassVar[bool] = True
+    unbiased_for: ClassVar[str] = "the mean gradient"
     reference: ClassVar[Reference] = Reference(
         title="InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data Pruning",
         authors="Qin et al.",

@@ -22,17 +22,17 @@ class Omission(Method):
 
     a_i = sqrt((1 - α) SCORE_i + α mean SCORE) minimises the variance of the weighted gradient
     (Theorem 1), and p_i >= κ sqrt(α). SCORE_i averages γ_i² / den over the sample's visits (decay
-    β₁): γ_i is its logit-gradient norm, den the average over optimizer steps (decay β₂, with Adam's
-    bias correction) of the population mean of γ², estimated as mean_j w_j γ_j². The first visit
-    sets SCORE_i; while unseen, and after a non-finite norm, it is neutral, 1.
+    β₁): γ_i is its logit-gradient norm, den the average over steps (decay β₂, corrected as Adam's)
+    of the population mean of γ², estimated as mean_j w_j γ_j². The first visit sets SCORE_i; unseen
+    or with a non-finite norm it is neutral, 1.
 
     Args:
         kappa: κ, the share to train on, when `prune_ratio` is not given.
         alpha: α, smooths scores towards their mean. At 0 (ablation) a score of 0 never trains more.
         beta_1: β₁, decay of a sample's score, per visit.
         beta_2: β₂, decay of the norms' scale, per optimizer step.
-        sampling: "systematic" has exact chances and a fixed size; "bernoulli" draws independently.
-            (The paper draws on until a size is filled, which changes p_i.)
+        sampling: "systematic" has a fixed size, "bernoulli" draws independently. (The paper draws
+            until a size is filled, which changes p_i.)
 
     Guarantees: with α > 0, unbiased for the mean gradient whatever the scores; w_i <= 1 / sqrt(α).
     Cost: 4 bytes a sample, and a logit-gradient norm per trained sample.
@@ -55,9 +55,11 @@ class Omission(Method):
     needs: ClassVar[tuple[str, ...]] = ("logit_grad_norm",)
     scalars: ClassVar[dict[str, float]] = {"den": 0.0, "den_decay": 1.0}
     claims_unbiased: ClassVar[bool] = True
+    unbiased_for: ClassVar[str] = "the mean gradient"
+    has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
-        title="Learn from the Past: "
-        "Dynamic Data Pruning with Historically Weighted Bernoulli Sampling",
+        title="Learn from the Past: Dynamic Data Pruning with Historically Weighted Bernoulli "
+        "Sampling",
         authors="Anonymous authors",
         year=2025,
         venue="ICLR submission",
@@ -67,16 +69,15 @@ class Omission(Method):
         super().__post_init__()
         require_within(self, "kappa", "(0, 1]", "a share to keep")
         require_within(self, "alpha", "[0, 1]", "a share")
-        require_within(self, "beta_1", "[0, 1)", "a decay")
-        require_within(self, "beta_2", "[0, 1)", "a decay")
+        for name in ("beta_1", "beta_2"):
+            require_within(self, name, "[0, 1)", "a decay")
         require_one_of(self, "sampling", "systematic", "bernoulli")
 
     def columns(self) -> tuple[Column, ...]:
         return (Column("score", torch.float32, np.nan),)
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        n = ledger.num_samples
-        kappa = self.kappa if epoch.target is None else 1 - epoch.target
+        n, kappa = ledger.num_samples, self.kappa if epoch.target is None else 1 - epoch.target
         chance = ledger["score"].double().nan_to_num_(nan=1.0)  # unseen: the neutral SCORE
         mean = ledger.mean(chance)
         chance.mul_(1 - self.alpha).add_(self.alpha * mean).sqrt_()

@@ -45,6 +45,8 @@ class OrderDP(Method):
     rho_s: float = 0.5
     rho_q: float = 0.6
 
+    unbiased_for: ClassVar[str] = "L_q, if the ranking were fresh"
+    has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="OrderDP: A Theoretically Guaranteed Lossless Dynamic Data Pruning Framework",
         authors="Xu et al.",

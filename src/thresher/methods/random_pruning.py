@@ -46,6 +46,8 @@ class RandomPruning(Method):
 
     needs: ClassVar[tuple[str, ...]] = ()
     claims_unbiased: ClassVar[bool] = True
+    unbiased_for: ClassVar[str] = "the mean gradient"
+    has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning",
         authors="Okanovic et al.",

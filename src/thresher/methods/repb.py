@@ -55,6 +55,7 @@ class RePB(Method):
     resample: bool = True
     rescale: bool = True
 
+    unbiased_for: ClassVar[str] = "the mean gradient, in the long run"
     scalars: ClassVar[dict[str, float]] = {"rho": 0.0}
     reference: ClassVar[Reference] = Reference(
         title="Inconsistency Biases in Dynamic Data Pruning",
@@ -102,8 +103,7 @@ class RePB(Method):
             return 0.5 if self.rho is None else self.rho
         in_set, below = ledger.count(ledger["in_set"]), ledger.count(ledger["below"])
         # x f is the share below; without resampling, absent samples are out whatever ρ is.
-        absent = ledger.num_samples - in_set
-        wanted = epoch.target * ledger.num_samples
+        absent, wanted = ledger.num_samples - in_set, epoch.target * ledger.num_samples
         if not self.resample:
             wanted, absent = max(0.0, wanted - absent), 0
         prunable = below + absent
@@ -114,7 +114,7 @@ class RePB(Method):
         loss, ids = trace.scores["loss"].numpy(), plan.ids.numpy()
         below = trace.below_window_mean("loss", self.window).numpy()
         below &= loss > -np.inf
-        for column, value in (("in_set", True), ("below", below)):
-            ledger[column].zero_().numpy()[ids] = value
+        for name, value in (("in_set", True), ("below", below)):
+            ledger[name].zero_().numpy()[ids] = value
         ledger["count"].add_(ledger["in_set"])
         ledger.scalars["rho"] = plan.facts.get("rho", 0.0)
