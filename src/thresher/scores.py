@@ -100,16 +100,14 @@ def logit_grad_norm(
         [0.7071067690849304]
     """
     _check_cross_entropy(logits, targets, weight, label_smoothing, ignore_index)
-    flat = logits.ndim == 2
-    z, y = (logits.unsqueeze(1), targets.unsqueeze(1)) if flat else (logits, targets)
-    valid = None if y.is_floating_point() else y != ignore_index
-    norms = _token_norms(z, y, valid, weight, label_smoothing)
-    if flat:
-        return norms.squeeze(1).float()
+    valid = None if targets.is_floating_point() else targets != ignore_index
+    norms = _token_norms(logits, targets, valid, weight, label_smoothing)
+    if logits.ndim == 2:
+        return norms.float()
     # Scaled, because squares of small norms leave the range of float32.
     largest = norms.amax(1).clamp_(min=torch.finfo(norms.dtype).tiny)
     total = torch.linalg.vector_norm(norms / largest.unsqueeze(1), dim=1) * largest
-    num_tokens = max(z.shape[1], 1) if valid is None else valid.sum(1).clamp_(min=1)
+    num_tokens = max(logits.shape[1], 1) if valid is None else valid.sum(1).clamp_(min=1)
     return (total / num_tokens).float()
 
 
@@ -162,16 +160,18 @@ def logit_grad_norm_autograd(losses: Tensor, logits: Tensor) -> Tensor:
 def _token_norms(
     z: Tensor, y: Tensor, valid: Tensor | None, weight: Tensor | None, smoothing: float
 ) -> Tensor:
-    """Return every token's norm, `(B, T)`, 0 where not valid; `(B, 1)` of zeros if T = 0."""
+    """Return every token's norm, the targets' shape, 0 where not valid; `(B, 1)` if T = 0."""
     dtype = _at_least_float32(z)
     weight = None if weight is None else weight.to(dtype)
     labels = y if valid is None else torch.where(valid, y.long(), 0)
-    blocks = list(_blocks(z))
-    if len(blocks) == 1:
+    if 0 < z.numel() <= _block_elements(z):
         # Small logits: what putting one block together costs is half of everything.
         return _block_norms(z, labels, valid, weight, smoothing)
+    if z.ndim == 2:
+        wide = None if valid is None else valid.unsqueeze(1)
+        return _token_norms(z.unsqueeze(1), y.unsqueeze(1), wide, weight, smoothing).squeeze(1)
     norms = torch.zeros((z.shape[0], max(z.shape[1], 1)), dtype=dtype, device=z.device)
-    for block in blocks:
+    for block in _blocks(z):
         of_block = None if valid is None else valid[block]
         norms[block] = _block_norms(z[block], labels[block], of_block, weight, smoothing)
     return norms
@@ -181,31 +181,36 @@ def _block_norms(
     z: Tensor, labels: Tensor, valid: Tensor | None, weight: Tensor | None, smoothing: float
 ) -> Tensor:
     dtype = _at_least_float32(z)
-    scratch = z.to(dtype, copy=True)
     if valid is None:
-        return _soft_norm(scratch, labels.to(dtype), weight, smoothing)
-    return _hard_norm(scratch, labels, weight, smoothing).where(valid, 0.0)
-
-
-def _hard_norm(z: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
-    """Return the norms of a block, `(b, t)`, for class ids; overwrites the logits z."""
-    index = labels.unsqueeze(-1)
+        return _soft_norm(z.to(dtype, copy=True), labels.to(dtype), weight, smoothing)
     if smoothing > 0.0:
-        floor = z.new_full((z.shape[-1],), smoothing / z.shape[-1])
-        if weight is not None:
-            floor *= weight
-        own_weight = 1.0 if weight is None else weight[labels]
-        total = z.new_ones(labels.shape) * own_weight * (1.0 - smoothing) + floor.sum()
-        return _residual_norm(z, floor, total, index)
-    own = z.gather(-1, index)
-    z.scatter_(-1, index, -torch.inf)
+        norms = _smoothed_norm(z.to(dtype, copy=True), labels, weight, smoothing)
+    else:
+        norms = _hard_norm(z.to(dtype), labels, weight)
+    return norms.where(valid, 0.0)
+
+
+def _hard_norm(z: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the norms of a block, the labels' shape, for class ids."""
+    index = labels.unsqueeze(-1)
+    others = z.scatter(-1, index, -torch.inf)
     # The clamp is for rows whose other classes are all -inf (masked, or C = 1).
-    top = z.amax(-1, keepdim=True).clamp_(min=torch.finfo(z.dtype).min)
-    z.sub_(top).exp_()
-    others = z.sum(-1)
-    own = own.sub_(top).exp_().squeeze(-1)
-    norm = torch.hypot(others, torch.linalg.vector_norm(z, dim=-1)) / (others + own)
+    top = others.amax(-1, keepdim=True).clamp_(min=torch.finfo(z.dtype).min)
+    others.sub_(top).exp_()
+    own = z.gather(-1, index).sub_(top).exp_().squeeze(-1)
+    total = others.sum(-1)
+    norm = torch.hypot(total, torch.linalg.vector_norm(others, dim=-1)) / own.add_(total)
     return norm if weight is None else norm * weight[labels].abs()
+
+
+def _smoothed_norm(z: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Return the norms of a block, the labels' shape, for smoothed ids; overwrites the logits z."""
+    floor = z.new_full((z.shape[-1],), smoothing / z.shape[-1])
+    if weight is not None:
+        floor *= weight
+    own_weight = 1.0 if weight is None else weight[labels]
+    total = z.new_ones(labels.shape) * own_weight * (1.0 - smoothing) + floor.sum()
+    return _residual_norm(z, floor, total, labels.unsqueeze(-1))
 
 
 def _soft_norm(z: Tensor, q: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
@@ -229,8 +234,7 @@ def _residual_norm(z: Tensor, q: Tensor, total: Tensor, pivot: Tensor) -> Tensor
 def _blocks(z: Tensor) -> Iterator[tuple[slice, slice]]:
     """Yield slices of samples and tokens that cover z, `(B, T, V)`, in blocks of bounded size."""
     num_samples, length, num_classes = z.shape
-    limit = _BLOCK_ELEMENTS.get(z.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
-    num_tokens = max(1, limit // num_classes)
+    num_tokens = max(1, _block_elements(z) // num_classes)
     if length <= num_tokens:
         step = num_tokens // max(length, 1)
         for start in range(0, num_samples if length else 0, step):
@@ -239,6 +243,10 @@ def _blocks(z: Tensor) -> Iterator[tuple[slice, slice]]:
     for sample in range(num_samples):
         for start in range(0, length, num_tokens):
             yield slice(sample, sample + 1), slice(start, start + num_tokens)
+
+
+def _block_elements(z: Tensor) -> int:
+    return _BLOCK_ELEMENTS.get(z.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
 
 
 def _check_cross_entropy(

@@ -111,8 +111,7 @@ class Omission(Method):
     def _scales(self, ledger: Ledger, runs: Runs, weighted: np.ndarray) -> np.ndarray:
         """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""
         total, count = np.bincount(runs.step, weighted), np.bincount(runs.step, runs.sizes)
-        average, decay = ledger.scalars["den"], ledger.scalars["den_decay"]
-        scale = np.zeros(len(total))
+        average, decay, scale = ledger.scalars["den"], ledger.scalars["den_decay"], total * 0.0
         for t in np.flatnonzero(count).tolist():
             average = self.beta_2 * average + (1 - self.beta_2) * float(total[t] / count[t])
             decay *= self.beta_2
