@@ -23,6 +23,9 @@ from parts.common import BATCH, METHODS, QUICK, Line, scores_of
 from parts.yardstick import PublishedSampler, PublishedStyle, Unpruned
 
 MODES = ("loader", "loader, ids=", "no loader, ids=")
+# The budget is for 10^6 samples. An epoch of fewer is mostly what every epoch costs whatever its
+# size, about a millisecond, which is shown without a verdict.
+_JUDGED_FROM = 10**6
 _WARM_UP = 2  # epochs: the first trains on everything and the second is the first pruned one
 
 
@@ -221,9 +224,10 @@ def _lines(size: int, seen: dict[tuple[str, str], list[tuple[float, float, int]]
                 f"{size:.0e} {label} ({mode})",
                 value,
                 "s/10⁶",
-                min(bound, published / share),
+                min(bound, published / share) if size >= _JUDGED_FROM else None,
                 more={
                     "median": median[label, mode],
+                    "ms/epoch": value * million * 1e3,
                     "published/this": published / value,
                     "trained": statistics.mean(t[2] for t in times) / size,
                 },
