@@ -23,6 +23,8 @@ examples:
       two methods and the baselines at three ratios
   thresher compare --task cifar10 --data ~/data/cifar10 --step-exponent published 0.5
       each method at its paper's step length and at a common one (γ = 0.5)
+  thresher compare --methods repb "repb(window=8)" "repb(resample=false)"
+      a method with other settings than it comes with, each a row of its own
   thresher compare --config sweep.yaml --seeds 10
       flags from a file (the flags' names as keys); the command line wins
 
@@ -164,8 +166,8 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "nargs": "+",
         "default": list(DEFAULT_METHODS),
         "metavar": "NAME",
-        "help": f"what to compare ({' '.join(DEFAULT_METHODS)}); {', '.join(BASELINES)} "
-        "are always in",
+        "help": f"what to compare ({' '.join(DEFAULT_METHODS)}), as it comes or with settings "
+        f"in parentheses; {', '.join(BASELINES)} are always in",
     },
     "prune-ratio": {
         "type": float,

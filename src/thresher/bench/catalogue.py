@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
+from thresher.bench.spelling import base_name, settings_of
 from thresher.errors import SettingError
 
 if TYPE_CHECKING:
@@ -30,6 +32,20 @@ METHODS: dict[str, str] = {
     "fewer-epochs-scaled": "fewer-epochs with the learning rate multiplied by full/fewer epochs",
 }
 """Name on the command line, and one line for `--help`."""
+
+_BUILT: dict[str, tuple[str, dict[str, Any]]] = {
+    "full": ("Full", {}),
+    "random": ("RandomPruning", {"mode": "fresh"}),
+    "random-cycle": ("RandomPruning", {"mode": "cycle"}),
+    "infobatch": ("InfoBatch", {}),
+    "repb": ("RePB", {}),
+    "orderdp": ("OrderDP", {}),
+    "omission": ("Omission", {"sampling": "bernoulli"}),
+    "omission-systematic": ("Omission", {"sampling": "systematic"}),
+    "fewer-epochs": ("Full", {}),
+    "fewer-epochs-scaled": ("Full", {}),
+}
+"""Name on the command line -> the class, and the settings that the name stands for."""
 
 DEFAULT_METHODS = (*BASELINES, "infobatch", "repb", "orderdp", "omission")
 
@@ -89,27 +105,40 @@ def is_control(method: str) -> bool:
     return method in ("full", "random", "random-cycle", "fewer-epochs", "fewer-epochs-scaled")
 
 
-def build_method(name: str, prune_ratio: float | None) -> Method:
+def require_method(text: str) -> None:
+    """Refuse a method that `build_method` could not build.
+
+    Raises:
+        UnknownNameError: its name is not known.
+        SettingError: its settings are not.
+    """
+    require_known("method", base_name(text), METHODS)
+    build_method(text, prune_ratio=0.5)
+
+
+def build_method(text: str, prune_ratio: float | None) -> Method:
     """Return the method behind a name; the fewer-epochs baselines train on everything.
+
+    Args:
+        text: a name, or a name with settings, such as "repb(window=8)".
+        prune_ratio: the share of the run's visits to save.
+
+    Raises:
+        UnknownNameError: the method has no such setting.
+        SettingError: it refuses a value.
 
     Example:
         >>> build_method("infobatch", 0.3).prune_ratio
         0.3
     """
     # Here, because importing the methods imports torch.
-    from thresher import methods
+    import thresher
 
-    if not has_step_length(name):
-        return methods.Full()
-    if name == "random":
-        return methods.RandomPruning(prune_ratio=prune_ratio, mode="fresh")
-    if name == "random-cycle":
-        return methods.RandomPruning(prune_ratio=prune_ratio, mode="cycle")
-    if name == "infobatch":
-        return methods.InfoBatch(prune_ratio=prune_ratio)
-    if name == "repb":
-        return methods.RePB(prune_ratio=prune_ratio)
-    if name == "orderdp":
-        return methods.OrderDP(prune_ratio=prune_ratio)
-    sampling = "systematic" if name == "omission-systematic" else "bernoulli"
-    return methods.Omission(prune_ratio=prune_ratio, sampling=sampling)
+    kind, fixed = _BUILT[base_name(text)]
+    build, given = getattr(thresher, kind), settings_of(text)
+    known = [field.name for field in fields(build) if field.name not in ("prune_ratio", *fixed)]
+    for name in given:
+        require_known(f"setting of {base_name(text)}", name, known)
+    if kind != "Full":
+        given["prune_ratio"] = prune_ratio
+    return build(**fixed, **given)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from thresher.bench.catalogue import DEFAULT_METHODS, METHODS, TASKS, require_known
+from thresher.bench.catalogue import DEFAULT_METHODS, TASKS, require_known, require_method
 from thresher.bench.store import Store
 from thresher.bench.suite import Row, RunConfig, added_rows, asked_rows
 from thresher.errors import SettingError
@@ -45,7 +45,7 @@ class Options:
     def __post_init__(self) -> None:
         require_known("task", self.task, TASKS)
         for name in self.methods:
-            require_known("method", name, METHODS)
+            require_method(name)
         for ratio in self.prune_ratio:
             if not 0 <= ratio < 1:
                 raise SettingError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by every kind of eye; yellow is too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Of the second and third six methods, which have the colours of the first.
+_DASHES = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
 _INK, _MUTED, _PALE = "#222222", "#767676", "#E9EEF2"
 _LABEL_GAP = 0.052
 """Least distance of two labels, as a share of the panel's height."""
@@ -125,11 +127,12 @@ def _draw_panel(axes: Axes, lines: Sequence[Line], full: Line, margin: float) ->
         color=_MUTED,
     )
     curves = _curves(lines)
+    styles = _styles(curves)
     for place, (method, points) in enumerate(curves.items()):
         # Bars of equal rate would hide each other: they stand side by side.
         shift = (place - (len(curves) - 1) / 2) * 0.009 * last
-        _draw_curve(axes, points, full, _Style.of(method), shift)
-    _label(axes, {method: points[-1] for method, points in curves.items()})
+        _draw_curve(axes, points, full, styles[method], shift)
+    _label(axes, {method: points[-1] for method, points in curves.items()}, styles)
     axes.set_xlabel(
         "sample visits saved, % of full training\n"
         "(bars: 95 % paired interval of the difference to full)",
@@ -153,17 +156,26 @@ def _curves(lines: Sequence[Line]) -> dict[str, list[Line]]:
 
 @final
 class _Style:
-    """How a method is drawn: controls grey and broken, methods coloured, always the same colour."""
+    """How a method is drawn: controls grey and broken, methods coloured."""
 
-    def __init__(self, colour: str, dashes: str, width: float) -> None:
+    def __init__(self, colour: str, dashes: Any, width: float) -> None:
         self.colour, self.dashes, self.width = colour, dashes, width
 
-    @classmethod
-    def of(cls, method: str) -> _Style:
+
+def _styles(methods: Iterable[str]) -> dict[str, _Style]:
+    """Return each method's style; a known name has the same colour in every picture."""
+    known = [name for name in METHODS if not is_control(name)]
+    styles: dict[str, _Style] = {}
+    for method in methods:
         if is_control(method):
-            return cls(_MUTED, "--" if method.startswith("random") else ":", 1.4)
-        coloured = [name for name in METHODS if not is_control(name)]
-        return cls(_COLOURS[coloured.index(method) % len(_COLOURS)], "-", 1.8)
+            styles[method] = _Style(_MUTED, "--" if method.startswith("random") else ":", 1.4)
+            continue
+        if method not in known:
+            known.append(method)
+        again, colour = divmod(known.index(method), len(_COLOURS))
+        dashes = _DASHES[again % len(_DASHES)]
+        styles[method] = _Style(_COLOURS[colour], dashes, 1.8)
+    return styles
 
 
 def _draw_curve(
@@ -174,7 +186,7 @@ def _draw_curve(
     axes.plot(
         [0.0, *x],
         [full.mean, *y],
-        style.dashes,
+        linestyle=style.dashes,
         color=style.colour,
         linewidth=style.width,
         zorder=2,
@@ -185,7 +197,7 @@ def _draw_curve(
     )
 
 
-def _label(axes: Axes, ends: dict[str, Line]) -> None:
+def _label(axes: Axes, ends: dict[str, Line], styles: dict[str, _Style]) -> None:
     """Write each method's name right of its curve, moved apart where names would overlap."""
     low, high = axes.get_ylim()
     order = sorted(ends, key=lambda method: ends[method].mean)
@@ -198,7 +210,7 @@ def _label(axes: Axes, ends: dict[str, Line]) -> None:
             xytext=(1.06, height),
             textcoords="axes fraction",
             va="center",
-            color=_Style.of(method).colour,
+            color=styles[method].colour,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "linewidth": 0.7, "shrinkB": 4},
         )

@@ -1,0 +1,61 @@
+"""How a method is written on the command line: a name, and settings in parentheses."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from thresher.errors import SettingError
+
+_WORDS: dict[str, object] = {"true": True, "false": False, "none": None}
+
+
+def base_name(text: str) -> str:
+    """Return the name without its settings.
+
+    Example:
+        >>> base_name("repb(window=8)")
+        'repb'
+    """
+    return text.partition("(")[0].strip()
+
+
+def settings_of(text: str) -> dict[str, Any]:
+    """Return the settings that are written behind a method's name.
+
+    Values are Python literals; a bare word is a string, and true, false and none are what they say.
+
+    Raises:
+        SettingError: it is not `name` or `name(setting=value, ...)`.
+
+    Example:
+        >>> settings_of("omission(alpha=0.2, sampling=bernoulli)")
+        {'alpha': 0.2, 'sampling': 'bernoulli'}
+    """
+    if "(" not in text:
+        return {}
+    # A name may have dashes, which Python would read as minus.
+    name, _, inside = text.partition("(")
+    try:
+        call = ast.parse(f"f({inside}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        return {str(word.arg): _value(word.value) for word in call.keywords if _named(word)}
+    except (SyntaxError, ValueError) as error:
+        raise SettingError(
+            f"method {text!r}",
+            "a name, or a name with settings in parentheses",
+            f"Write for example '{name.strip() or 'repb'}(setting=value)'",
+        ) from error
+
+
+def _named(keyword: ast.keyword) -> bool:
+    if keyword.arg is None:
+        raise ValueError
+    return True
+
+
+def _value(node: ast.expr) -> object:
+    if isinstance(node, ast.Name):
+        return _WORDS.get(node.id.lower(), node.id)
+    return ast.literal_eval(node)
