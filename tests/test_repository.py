@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_readme_command_is_one_line_installed_from_the_constraints(name: str, en
     script = ROOT / "scripts" / "readme-command"
     command = subprocess.run([script, name], capture_output=True, text=True, check=True).stdout
     assert command == f"{SET_UP}{ending}\n"
+
+
+def test_the_readmes_excerpt_is_the_committed_tables() -> None:
+    script = ROOT / "scripts" / "readme-excerpt"
+    done = subprocess.run([sys.executable, script, "--check"], check=False)
+    assert done.returncode == 0, "run scripts/readme-excerpt"
 
 
 def test_constraints_pin_everything_that_the_commands_install() -> None:
