@@ -1,0 +1,6 @@
+"""Methods that choose once: from what a reference model says, a fixed subset with weights."""
+
+from thresher.static._method import ScoreMethod, SetMethod, StaticMethod
+from thresher.static.collect import Collected
+
+__all__ = ["Collected", "ScoreMethod", "SetMethod", "StaticMethod"]
