@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from contracts.found import CLASSES
-from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB, Subset
 from thresher.ledger import Ledger
 from thresher.methods import Method
 from thresher.planning import Planner
@@ -67,6 +67,21 @@ GOLDEN = [
         columns={"score": LOSS},
         ids=[9, 6, 0, 1, 3],
         weights=[1.01461339, 0.5, 1.69959712, 0.553520918, 0.920649827],
+    ),
+    Row(
+        method=Subset([4, 6, 0], [0.5, 2.0, 1.0]),
+        columns={"member": [0] * 10, "weight": [1.0] * 10},
+        ids=[6, 0, 4],
+        weights=[2.0, 1.0, 0.5],
+    ),
+    Row(
+        method=Subset([4, 6, 0], warmup_epochs=1),
+        columns={
+            "member": [0, 1, 0, 0, 1, 0, 0, 0, 0, 1],
+            "weight": [1.0, 0.25, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.75],
+        },
+        ids=[9, 1, 4],
+        weights=[0.75, 0.25, 0.5],
     ),
 ]
 

@@ -6,8 +6,17 @@ loader = pruner.wrap(loader)
 loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
-from thresher import errors, scores
-from thresher.methods import Full, InfoBatch, Method, Omission, OrderDP, RandomPruning, RePB
+from thresher import errors, scores, static
+from thresher.methods import (
+    Full,
+    InfoBatch,
+    Method,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RePB,
+    Subset,
+)
 from thresher.plan import Plan
 from thresher.pruner import Pruner
 
@@ -23,6 +32,8 @@ __all__ = [
     "Pruner",
     "RandomPruning",
     "RePB",
+    "Subset",
     "errors",
     "scores",
+    "static",
 ]

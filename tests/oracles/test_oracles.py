@@ -12,7 +12,7 @@ from torch import Tensor
 
 from contracts.drive import ByHand, losses
 from contracts.found import CLASSES, METHODS, short
-from thresher import InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher import InfoBatch, Omission, OrderDP, RandomPruning, RePB, Subset
 from thresher.draws import Draws
 from thresher.methods import Method
 
@@ -31,6 +31,8 @@ MORE: list[Method] = [
     RePB(rho=0.9, window=3),
     RePB(rho=1.0),
     RePB(rho=0.6, window=None, resample=False),
+    Subset([5, 0, 36, 8], [0.5, 2.0, 1.0, 4.0]),
+    Subset([7]),
 ]
 
 

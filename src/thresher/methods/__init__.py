@@ -7,6 +7,7 @@ from thresher.methods.omission import Omission
 from thresher.methods.orderdp import OrderDP
 from thresher.methods.random_pruning import RandomPruning
 from thresher.methods.repb import RePB
+from thresher.methods.subset import Subset
 
 __all__ = [
     "Full",
@@ -17,4 +18,5 @@ __all__ = [
     "RandomPruning",
     "RePB",
     "Reference",
+    "Subset",
 ]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thresher.methods._method import Reference, require_share
-from thresher.static.collect import Collected
+from thresher.static.collected import Collected
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,197 +1,210 @@
-"""Collected: what a reference model says about every sample, and the gradients it implies."""
+"""One pass of a reference model over the user's data, as `Collected`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from thresher.errors import MissingScoreError, SettingError
+from thresher.errors import BatchMismatchError, MissingScoreError, SettingError
+from thresher.static.collected import Collected
+from thresher.static.gradients import Forward
+from thresher.static.reading import in_order, inputs_of, undisturbed
+from thresher.static.rows import FIELDS, OF_BATCHES, Rows
+from thresher.static.signals import SIGNALS
 
-_FIELDS = ("labels", "features", "probabilities")
+_USUAL = ("labels", "features", "probabilities", "loss", "el2n", "grand_last_layer")
+
+
+def classify(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Return the logits and targets of a batch (x, y): the model's device, `model(x)`, and y.
+
+    Raises:
+        SettingError: the batch is no pair of tensors.
+    """
+    is_pair = isinstance(batch, tuple | list) and len(batch) == 2
+    if not is_pair or not all(isinstance(part, Tensor) for part in batch):
+        raise SettingError(
+            f"A batch of type {type(batch).__name__}",
+            "a pair of tensors (x, y)",
+            "Say what the model makes of it: collect(model, loader, fn=lambda model, batch: "
+            "(logits, targets))",
+        )
+    device = next((tensor.device for tensor in model.parameters()), batch[0].device)
+    return model(batch[0].to(device)), batch[1].to(device)
+
+
+def collect(
+    models: nn.Module | Sequence[nn.Module],
+    loader: DataLoader[Any],
+    *,
+    fn: Forward = classify,
+    needs: Sequence[str] | None = None,
+    weights: Sequence[float] | None = None,
+    head: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Collected:
+    """Return what a reference model says about every sample, in one pass over the data.
+
+    The pass is in eval mode and without autograd, over a copy of the loader that goes through the
+    data set in order. Modes and buffers of the model, and torch's random generator, are afterwards
+    as they were. Augmentation that the data set does is seen as it comes.
+
+    Args:
+        models: a model; or several, of seeds, epochs or checkpoints, whose scores are averaged.
+            Features and probabilities are then the last one's.
+        loader: a DataLoader of the whole map-style data set, shuffling or not; not wrapped.
+        fn: from the model and a batch to logits, (B, c) or (B, T, c), and class targets, (B,) or
+            (B, T), or None for unlabelled data. By default a batch is (x, y).
+        needs: fields and scores to take, such as `EL2N.needs`; None takes the labels, "features",
+            "probabilities", "loss", "el2n" and "grand_last_layer", as far as there are any. Also
+            "grand" (the gradient norm of all parameters), "deepfool" (a squared distance),
+            "least_confidence", "entropy", "margin", "moso" and "moso_exact".
+        weights: of the models in the averages, their learning rates say; None means equal.
+        head: the name of the module whose input the features are; None takes the linear layer that
+            is called last.
+        progress: called with the samples done and those in all, after every batch.
+
+    Returns:
+        All on the CPU, by id.
+
+    Raises:
+        AlreadyWrappedError, IterableDatasetError, SamplerError: the loader has no samples by id.
+        BatchMismatchError: the batches do not hold each sample once.
+        SettingError: a batch, a target or a name cannot be used.
+
+    Cost: a forward pass a model; 4·(c + d) bytes a sample for the fields. "grand" adds a backward
+        pass, "deepfool" up to 50 forward and 450 backward passes.
+
+    Example:
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> data = TensorDataset(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))
+        >>> collected = collect(torch.nn.Linear(4, 3), DataLoader(data, 4, shuffle=True))
+        >>> collected.features.shape, collected.labels.tolist(), sorted(collected.scores)
+        (torch.Size([6, 4]), [0, 1, 2, 0, 1, 2], ['el2n', 'grand_last_layer', 'loss'])
+    """
+    chosen = [models] if isinstance(models, nn.Module) else list(models)
+    shares = [1.0] * len(chosen) if weights is None else list(weights)
+    if not chosen or len(shares) != len(chosen) or not sum(shares) > 0:
+        raise SettingError(
+            f"collect of {len(chosen)} models with weights {shares}",
+            "one model or more, and a weight for each",
+        )
+    wanted = _Wanted.of(needs)
+    ordered = in_order(loader)
+    size = len(cast("Any", ordered.dataset))
+    means: dict[str, Tensor] = {}
+    data = None
+    for place, (model, share) in enumerate(zip(chosen, shares, strict=True)):
+        told = None if progress is None else _Told(progress, place * size, size * len(chosen))
+        data = _read(model, ordered, fn, wanted, head, told)
+        for name in (*data.scores, *wanted.whole):
+            part = data.signal(name).double() * (share / sum(shares))
+            means[name] = means[name] + part if name in means else part
+    assert data is not None
+    given = {name: getattr(data, name) for name in ("features", "probabilities")}
+    return replace(
+        data,
+        scores={name: mean.float() for name, mean in means.items()},
+        **{name: value if name in wanted.names else None for name, value in given.items()},
+    )
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Collected:
-    """What a reference model says about every sample, by id: all that a static method sees.
+@dataclass(frozen=True)
+class _Wanted:
+    """What to take of each batch, and which scores need the whole pass."""
 
-    The gradient of sample i's cross-entropy by the last linear layer's weight and bias is
-    g_i = r_i ⊗ [h_i, 1] with r = p − onehot(y): an outer product, so it is kept as its two
-    factors, and nothing here has n·c·d entries.
+    names: tuple[str, ...]
+    of_rows: tuple[str, ...]
+    whole: tuple[str, ...]
+    is_usual: bool
 
-    Args:
-        labels: y, int64, shape (n,).
-        num_classes: c; 0 if there are none.
-        features: h, the input of the last linear layer, float32, shape (n, d).
-        probabilities: p, float32, shape (n, c).
-        scores: named signals, float32, shape (n,) each: "loss", "forgetting", ...
-        validation: what the same model says about held-out samples.
-
-    Raises:
-        SettingError: a shape or a dtype does not fit, or nothing is given.
-
-    Example:
-        >>> p = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-        >>> data = Collected(labels=torch.tensor([0, 1]), num_classes=2, probabilities=p)
-        >>> data.signal("el2n").tolist()
-        [0.7071067690849304, 0.0]
-    """
-
-    labels: Tensor | None = None
-    num_classes: int = 0
-    features: Tensor | None = None
-    probabilities: Tensor | None = None
-    scores: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    validation: Collected | None = None
-
-    def __post_init__(self) -> None:
-        n = self.num_samples
-        expected = {
-            "labels": (torch.int64, (n,)),
-            "features": (torch.float32, (n, None)),
-            "probabilities": (torch.float32, (n, self.num_classes)),
-        }
-        given = {name: getattr(self, name) for name in _FIELDS} | dict(self.scores)
-        for name, tensor in given.items():
-            dtype, shape = expected.get(name, (torch.float32, (n,)))
-            if tensor is not None:
-                _require(name, tensor, dtype, shape)
-        if self.labels is not None and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < (
-            self.num_classes
-        ):
+    @classmethod
+    def of(cls, needs: Sequence[str] | None) -> _Wanted:
+        names = _USUAL if needs is None else tuple(dict.fromkeys(needs))
+        known = tuple(dict.fromkeys((*FIELDS, *OF_BATCHES, *SIGNALS)))
+        unknown = sorted(set(names) - set(known))
+        if unknown:
             raise SettingError(
-                f"labels from {int(self.labels.min())} to {int(self.labels.max())}",
-                f"classes from 0 to {self.num_classes - 1}, as num_classes={self.num_classes}",
+                f"needs={unknown}",
+                f"names among {', '.join(known)}",
+                "Scores of training itself, such as 'forgetting', are from a TrainingRecorder",
             )
+        whole = tuple(name for name in names if name in SIGNALS and not SIGNALS[name].is_local)
+        sources = [source for name in whole for source in SIGNALS[name].sources]
+        local = [name for name in names if name not in whole]
+        return cls(names, tuple(dict.fromkeys(("labels", *local, *sources))), whole, needs is None)
 
-    @cached_property
-    def num_samples(self) -> int:
-        """The number of samples, n."""
-        tensors = [getattr(self, name) for name in _FIELDS] + list(self.scores.values())
-        sizes = [len(tensor) for tensor in tensors if tensor is not None]
-        if not sizes or not sizes[0]:
-            raise SettingError(
-                "Collected() without a sample",
-                "labels, features, probabilities or scores of one sample or more",
-            )
-        return sizes[0]
-
-    def has(self, name: str) -> bool:
-        """Whether `name` is one of the fields or scores given, or a signal they imply."""
-        if name in _FIELDS:
-            return getattr(self, name) is not None
-        return name in self.scores or (name in _SOURCES and all(map(self.has, _SOURCES[name])))
-
-    def require(self, *names: str) -> None:
-        """Refuse data that lacks what a method needs.
-
-        Raises:
-            MissingScoreError: with the names.
-        """
-        missing = [name for name in names if not self.has(name)]
-        if missing:
-            raise MissingScoreError(
-                f"The collected data has no {', '.join(missing)}",
-                f"{', '.join(names)}",
-                "Let thresher.static.collect take them: collect(model, loader, scores=(...)), "
-                "or put them into Collected(...) yourself",
-            )
-
-    def signal(self, name: str) -> Tensor:
-        """Return a named score, float32, shape (n,): as collected, else as p, h and y imply it.
-
-        "loss" is −log p_y, "el2n" ‖p − y‖, "grand_last_layer" ‖g_i‖.
-
-        Raises:
-            MissingScoreError: it is neither collected nor implied.
-        """
-        if name in self.scores:
-            return self.scores[name]
-        self.require(name)
-        if name == "el2n":
-            return self.residuals().norm(dim=1)
-        if name == "grand_last_layer":
-            return self.gradient_norms()
-        assert name == "loss"
-        probabilities, labels = self._given("probabilities"), self._given("labels")
-        return -probabilities.gather(1, labels[:, None])[:, 0].log()
-
-    def residuals(self, ids: Tensor | None = None) -> Tensor:
-        """Return r = p − onehot(y) of all samples, or of `ids`: float32, shape (m, c)."""
-        probabilities, labels = self._given("probabilities"), self._given("labels")
-        if ids is None:
-            residuals = probabilities.clone()
-        else:
-            residuals, labels = probabilities[ids], labels[ids]
-        minus_one = torch.full((len(labels), 1), -1.0, dtype=torch.float32, device="cpu")
-        return residuals.scatter_add_(1, labels[:, None], minus_one)
-
-    def gradient_norms(self, ids: Tensor | None = None) -> Tensor:
-        """Return ‖g_i‖ = ‖r_i‖·√(1 + ‖h_i‖²): float32, shape (m,)."""
-        features = self._rows("features", ids)
-        return self.residuals(ids).norm(dim=1) * (1 + features.square().sum(1)).sqrt()
-
-    def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return ⟨g_i, g_j⟩ = ⟨r_i, r_j⟩·(1 + ⟨h_i, h_j⟩) of two lists of ids: (l, r), float32.
-
-        Cost: O(l·r·(c + d)); the caller keeps l·r small.
-        """
-        products = self._rows("features", left) @ self._rows("features", right).T
-        return products.add_(1).mul_(self.residuals(left) @ self.residuals(right).T)
-
-    def gradient_sum(self, ids: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-        """Return Σ w_i g_i of all samples or of `ids`: float32, shape (c, d + 1).
-
-        The last column is the bias's. Cost: O(m·c·d).
-        """
-        residuals = self.residuals(ids)
-        if weights is not None:
-            residuals.mul_(weights[:, None])
-        by_weight = residuals.T @ self._rows("features", ids)
-        return torch.cat([by_weight, residuals.sum(0)[:, None]], dim=1)
-
-    def projections(self, direction: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Return ⟨g_i, M⟩ = r_iᵀ M [h_i, 1] of all samples or of `ids`: float32, shape (m,).
-
-        Args:
-            direction: M, float32, shape (c, d + 1), as `gradient_sum` returns it.
-            ids: int64, shape (m,).
-
-        Cost: O(m·c·d).
-        """
-        features = self._rows("features", ids)
-        logits = torch.addmm(direction[:, -1], features, direction[:, :-1].T)
-        return logits.mul_(self.residuals(ids)).sum(1)
-
-    def _given(self, name: str) -> Tensor:
-        self.require(name)
-        return getattr(self, name)
-
-    def _rows(self, name: str, ids: Tensor | None) -> Tensor:
-        tensor = self._given(name)
-        return tensor if ids is None else tensor[ids]
+    def is_optional(self, name: str) -> bool:
+        """Whether the pass goes on without it."""
+        return self.is_usual or (name == "labels" and name not in self.names)
 
 
-_SOURCES = {
-    "loss": ("labels", "probabilities"),
-    "el2n": ("labels", "probabilities"),
-    "grand_last_layer": ("labels", "probabilities", "features"),
-}
-"""What a signal can be worked out from, where it was not collected."""
+@final
+@dataclass(frozen=True)
+class _Told:
+    """A progress function that counts the passes before this one, too."""
+
+    progress: Callable[[int, int], None]
+    before: int
+    total: int
+
+    def __call__(self, done: int) -> None:
+        self.progress(self.before + done, self.total)
 
 
-def _require(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:
-    fits = tensor.ndim == len(shape) and all(
-        want is None or want == size for want, size in zip(shape, tensor.shape, strict=True)
+def _read(
+    model: nn.Module,
+    loader: DataLoader[Any],
+    fn: Forward,
+    wanted: _Wanted,
+    head: str | None,
+    told: _Told | None,
+) -> Collected:
+    """Pass over the loader once: what is wanted of the rows."""
+    size, start, num_classes = len(cast("Any", loader.dataset)), 0, 0
+    columns: dict[str, Tensor] = {}
+    with undisturbed(model), inputs_of(model, head) as seen, torch.no_grad():
+        for batch in loader:
+            rows = Rows(model, fn, batch, seen)
+            stop, num_classes = start + len(rows), rows.num_classes
+            if stop > size:
+                raise _counted(stop, size)
+            for name in wanted.of_rows:
+                value = rows.take(name)
+                if value is not None:
+                    if name not in columns:
+                        shape = (size, *value.shape[1:])
+                        columns[name] = torch.empty(shape, dtype=value.dtype, device="cpu")
+                    columns[name][start:stop] = value
+                elif not wanted.is_optional(name):
+                    raise _missing(name)
+            start = stop
+            if told is not None:
+                told(start)
+    if start != size:
+        raise _counted(start, size)
+    fields = {name: columns.pop(name, None) for name in FIELDS}
+    return Collected(num_classes=num_classes, scores=columns, **cast("Any", fields))
+
+
+def _counted(count: int, size: int) -> BatchMismatchError:
+    return BatchMismatchError(
+        f"The loader's batches came to {count} samples of {size}",
+        "each sample of the data set once",
+        "Leave filtering and repeating to the data set, not to the collate function",
     )
-    if not fits or tensor.dtype != dtype or tensor.device.type != "cpu":
-        wanted = tuple("d" if size is None else size for size in shape)
-        raise SettingError(
-            f"{name} is {tensor.dtype} on {tensor.device}, shape {tuple(tensor.shape)}",
-            f"{dtype} on the CPU, shape {wanted}",
-        )
+
+
+def _missing(name: str) -> MissingScoreError:
+    return MissingScoreError(
+        f"This model and loader do not give {name!r}",
+        "logits of shape (B, c); class targets for what is measured against labels; and for "
+        "features a linear layer, or the head",
+        "Let fn return (logits, targets), and name the head: collect(..., fn=fn, head='fc')",
+    )
