@@ -83,7 +83,7 @@ class Method(ABC):
         """Update the ledger in place from the scores of the epoch that `plan` was made for."""
 
 
-def require_within(method: Method, name: str, interval: str, meaning: str) -> None:
+def require_within(method: object, name: str, interval: str, meaning: str) -> None:
     """Refuse a setting outside an interval such as "(0, 1]"; NaN is outside of all."""
     value = getattr(method, name)
     low, high = (float(end) for end in interval[1:-1].split(","))
@@ -92,7 +92,7 @@ def require_within(method: Method, name: str, interval: str, meaning: str) -> No
         raise SettingError(f"{type(method).__name__}({name}={value})", f"{meaning}, in {interval}")
 
 
-def require_one_of(method: Method, name: str, *choices: str) -> None:
+def require_one_of(method: object, name: str, *choices: str) -> None:
     """Refuse a setting that is none of its choices."""
     value = getattr(method, name)
     if value not in choices:

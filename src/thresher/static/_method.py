@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,6 +41,10 @@ class StaticMethod(ABC):
     reference: ClassVar[Reference]
     """The source the method is faithful to."""
 
+    def wants(self) -> tuple[str, ...]:
+        """Return the names these settings read: `needs`, unless a setting changes them."""
+        return self.needs
+
     def select(self, data: Collected, *, prune_ratio: float) -> tuple[Tensor, Tensor]:
         """Choose k = max(1, round((1 − P)·n)) samples.
 
@@ -56,7 +61,7 @@ class StaticMethod(ABC):
             SettingError: the ratio is outside [0, 1).
         """
         require_share(type(self).__name__, "prune_ratio", prune_ratio)
-        data.require(*self.needs, *(("labels",) if self.balanced else ()))
+        data.require(*self.wants(), *(("labels",) if self.balanced else ()))
         size = data.num_samples
         budget = max(1, round((1 - prune_ratio) * size))
         if not self.balanced:
@@ -119,11 +124,27 @@ class SetMethod(StaticMethod):
         return _together([self.choose(data, quota, among) for among, quota in parts if quota])
 
 
-def shares(labels: Tensor, budget: int) -> list[tuple[Tensor, int]]:
-    """Return the ids of each class, ascending, and its part of the budget.
+def apportioned(sizes: Sequence[int], budget: int) -> list[int]:
+    """Return parts of a budget proportional to `sizes`, rounded by the largest remainder.
 
-    The parts are proportional to the class sizes, rounded by the largest remainder (ties: the
-    lower class), and sum to exactly `budget`.
+    They sum to exactly `budget`; of equal remainders the first wins.
+
+    Args:
+        sizes: not negative, their sum positive.
+        budget: from 0 to the sum of the sizes; then no part exceeds its size.
+
+    Example:
+        >>> apportioned([5, 3, 2], 4)
+        [2, 1, 1]
+    """
+    quotas, remainders = np.divmod(np.asarray(sizes, dtype=np.int64) * budget, sum(sizes))
+    first = np.argsort(-remainders, kind="stable")[: budget - int(quotas.sum())]
+    quotas[first] += 1
+    return quotas.tolist()
+
+
+def shares(labels: Tensor, budget: int) -> list[tuple[Tensor, int]]:
+    """Return the ids of each class, ascending, and its part of the budget; see `apportioned`.
 
     Args:
         labels: int64, shape (n,).
@@ -136,11 +157,8 @@ def shares(labels: Tensor, budget: int) -> list[tuple[Tensor, int]]:
     values = labels.numpy()
     order = np.argsort(values, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
-    sizes = np.array([len(ids) for ids in members], dtype=np.int64)
-    quotas, remainders = np.divmod(sizes * budget, len(values))
-    first = np.argsort(-remainders, kind="stable")[: budget - int(quotas.sum())]
-    quotas[first] += 1
-    return [(torch.from_numpy(ids), int(quota)) for ids, quota in zip(members, quotas, strict=True)]
+    quotas = apportioned([len(ids) for ids in members], budget)
+    return [(torch.from_numpy(ids), quota) for ids, quota in zip(members, quotas, strict=True)]
 
 
 def _together(parts: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from thresher.errors import SettingError
 from thresher.scores import logit_grad_norm
 from thresher.static.collected import Collected
-from thresher.static.gradients import losses
+from thresher.static.full_gradients import losses
 
 _KINDS = {
     "presented": (torch.int32, 0),

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from thresher.errors import SettingError
 from thresher.scores import logit_grad_norm
 from thresher.static.collected import Collected
-from thresher.static.gradients import Forward, gradient_norms, losses
+from thresher.static.full_gradients import Forward, gradient_norms, losses
 from thresher.static.perturbation import squared_perturbation
 
 FIELDS = ("labels", "features", "probabilities")
