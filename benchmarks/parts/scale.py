@@ -23,7 +23,7 @@ from parts.common import BATCH, METHODS, Line, scores_of
 _EPOCHS = 3  # plans of epochs 1 to 3 are measured: the first two close a full and a pruned epoch
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
     """Return a field of this process's status in bytes: VmRSS, or VmHWM, its peak."""
     for text in Path("/proc/self/status").read_text().splitlines():
         if text.startswith(name):
@@ -31,7 +31,8 @@ def _memory(name: str) -> int:
     raise OSError(f"{name} is not in /proc/self/status: this needs Linux")
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Let VmHWM start again from what the process holds now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -43,24 +44,24 @@ def child(label: str, num_samples: int, prune_ratio: float) -> dict[str, Any]:
     warm = thresher.Pruner(METHODS[label][0](prune_ratio), epochs=1000, num_samples=1000)
     for epoch in range(3):
         train(warm, warm.plan(epoch), losses, parts)
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     pruner = thresher.Pruner(METHODS[label][0](prune_ratio), epochs=1000, num_samples=num_samples)
     found: list[dict[str, float]] = []
     for epoch in range(_EPOCHS + 1):
-        _reset_peak()
+        reset_peak()
         wall, cpu = time.perf_counter(), time.process_time()
         plan = pruner.plan(epoch)
         found.append(
             {
                 "wall": time.perf_counter() - wall,
                 "cpu": time.process_time() - cpu,
-                "bytes": (_memory("VmHWM") - before) / num_samples,
+                "bytes": (memory("VmHWM") - before) / num_samples,
                 "planned": len(plan) / num_samples,
             }
         )
         if epoch < _EPOCHS:
             train(pruner, plan, losses, parts)
-    return {"plans": found, "training_bytes": (_memory("VmHWM") - before) / num_samples}
+    return {"plans": found, "training_bytes": (memory("VmHWM") - before) / num_samples}
 
 
 def train(

@@ -85,7 +85,7 @@ class Collected:
 
     def has(self, name: str) -> bool:
         """Whether `name` is one of the fields or scores given, or a signal they imply."""
-        if name in _FIELDS:
+        if name in (*_FIELDS, "validation"):
             return getattr(self, name) is not None
         return name in self.scores or (
             name in SIGNALS and all(map(self.has, SIGNALS[name].sources))

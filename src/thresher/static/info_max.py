@@ -57,7 +57,7 @@ class InfoMax(SetMethod):
     alpha: float = 0.3
     neighbours: int = 5
     iterations: int = 20
-    step: float = 5.0
+    step: float = 2.0
     part: int = 10_000
     seed: int = 0
 
