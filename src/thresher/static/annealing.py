@@ -72,7 +72,7 @@ def _swaps(
     inner = (left_gone * left_come).sum(1) * (right_gone * right_come).sum(1)
     length = squares[gone] + squares[come] - 2 * inner
     change = 2 * along + length
-    chance = torch.rand(2, len(gone), generator=generator, device="cpu")
+    chance = torch.rand(2, len(gone), generator=generator, dtype=torch.float32, device="cpu")
     accepted = change <= -heat * chance[0].log()
     joint = (
         left_come[accepted].T @ right_come[accepted] - left_gone[accepted].T @ right_gone[accepted]

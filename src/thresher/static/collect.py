@@ -51,7 +51,7 @@ def collect(
     """Return what a reference model says about every sample, in one pass over the data.
 
     The pass is in eval mode and without autograd, over a copy of the loader that goes through the
-    data set in order. Modes and buffers of the model, and torch's random generator, are afterwards
+    data set in order. Modes and buffers of the model, and the global random states, are afterwards
     as they were. Augmentation that the data set does is seen as it comes.
 
     Args:

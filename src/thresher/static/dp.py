@@ -98,4 +98,6 @@ def _inverse(matrix: Tensor, damping: float) -> Tensor:
     size = len(matrix)
     # Where everything is certain B is 0; any scale will do then.
     ridge = damping * (float(matrix.trace()) / size or 1.0)
-    return torch.linalg.inv(matrix + ridge * torch.eye(size, dtype=matrix.dtype)).float()
+    return torch.linalg.inv(
+        matrix + ridge * torch.eye(size, dtype=matrix.dtype, device="cpu")
+    ).float()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
@@ -17,10 +19,12 @@ _BATCH = 256
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Generator[None, None, None]:
-    """Put every module into eval mode for a while; then modes, buffers and torch's RNG are back.
+    """Put every module into eval mode for a while; then modes, buffers and random states are back.
 
-    Also after an exception. The RNG is the CPU's and those of the CUDA devices the model is on.
+    Also after an exception. The random states are those of `random` and numpy, which a data set may
+    draw from, and torch's, of the CPU and of the CUDA devices the model is on.
     """
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - to leave it alone
     modes = [(module, module.training) for module in model.modules()]
     buffers = [
         (module, name, buffer, buffer.clone(), buffer._version)
@@ -35,6 +39,8 @@ def undisturbed(model: nn.Module) -> Generator[None, None, None]:
         with torch.random.fork_rng(devices=cuda):
             yield
     finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
         for module, training in modes:
             module.training = training
         for module, name, buffer, before, version in buffers:

@@ -1,0 +1,1 @@
+"""Static methods: laws that each keeps, found by itself, and what they choose from."""
