@@ -132,8 +132,9 @@ class Collected:
 
     def gradient_norms(self, ids: Tensor | None = None) -> Tensor:
         """Return ‖g_i‖ = ‖r_i‖·√(1 + ‖h_i‖²): float32, shape (m,)."""
-        features = self._rows("features", ids)
-        return self.residuals(ids).norm(dim=1) * (1 + features.square().sum(1)).sqrt()
+        # A norm needs no temporary of the features' size.
+        length = torch.linalg.vector_norm(self._rows("features", ids), dim=1)
+        return self.residuals(ids).norm(dim=1) * length.square_().add_(1).sqrt_()
 
     def inner_products(self, left: Tensor, right: Tensor) -> Tensor:
         """Return ⟨g_i, g_j⟩ = ⟨r_i, r_j⟩·(1 + ⟨h_i, h_j⟩) of two lists of ids: (l, r), float32.

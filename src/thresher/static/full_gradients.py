@@ -71,7 +71,9 @@ def gradient_norms(model: nn.Module, forward: Forward, batch: Any) -> Tensor:
     def loss(parameters: dict[str, Tensor], *sample: Tensor) -> Tensor:
         one = iter(sample)
         own = [next(one)[None] if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        return functional_call(module, parameters, (pytree.tree_unflatten(own, form),))
+        # Copies, as a layer may write to its buffers, even in eval mode.
+        state = parameters | {name: buffer.clone() for name, buffer in module.named_buffers()}
+        return functional_call(module, state, (pytree.tree_unflatten(own, form),))
 
     def norm(parameters: dict[str, Tensor], *sample: Tensor) -> Tensor:
         gradients = grad(loss)(parameters, *sample)
@@ -80,4 +82,5 @@ def gradient_norms(model: nn.Module, forward: Forward, batch: Any) -> Tensor:
     size = sum(value.numel() for value in parameters.values())
     chunk = max(1, _CHUNK_ELEMENTS // max(size, 1))
     in_dims = (None, *(0 for _ in samples))
-    return vmap(norm, in_dims=in_dims, chunk_size=chunk)(parameters, *samples).detach()
+    norms = vmap(norm, in_dims=in_dims, randomness="different", chunk_size=chunk)
+    return norms(parameters, *samples).detach()
