@@ -7,13 +7,28 @@ loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
 from thresher import errors, scores
-from thresher.methods import Full, InfoBatch, Method, Omission, OrderDP, RandomPruning, RePB
+from thresher.methods import (
+    KAKURENBO,
+    UCB,
+    EpsilonGreedy,
+    Full,
+    InfoBatch,
+    Method,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RePB,
+    SeTa,
+)
 from thresher.plan import Plan
 from thresher.pruner import Pruner
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "KAKURENBO",
+    "UCB",
+    "EpsilonGreedy",
     "Full",
     "InfoBatch",
     "Method",
@@ -23,6 +38,7 @@ __all__ = [
     "Pruner",
     "RandomPruning",
     "RePB",
+    "SeTa",
     "errors",
     "scores",
 ]
