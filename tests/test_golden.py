@@ -13,7 +13,18 @@ import pytest
 import torch
 
 from contracts.found import CLASSES
-from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher import (
+    KAKURENBO,
+    UCB,
+    EpsilonGreedy,
+    Full,
+    InfoBatch,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RePB,
+    SeTa,
+)
 from thresher.ledger import Ledger
 from thresher.methods import Method
 from thresher.planning import Planner
@@ -67,6 +78,32 @@ GOLDEN = [
         columns={"score": LOSS},
         ids=[9, 6, 0, 1, 3],
         weights=[1.01461339, 0.5, 1.69959712, 0.553520918, 0.920649827],
+    ),
+    Row(method=SeTa(), columns={"loss": LOSS}, ids=[9, 6, 1, 3, 4, 7], weights=[1.0] * 6),
+    Row(method=SeTa(prune_ratio=0.5), columns={"loss": LOSS}, ids=[9, 6, 1, 3], weights=[1.0] * 4),
+    Row(
+        method=KAKURENBO(max_fraction=0.5),
+        columns={"loss": LOSS, "sure": [1, 0, 1, 0, 1, 1, 1, 0, 1, 1]},
+        ids=[9, 6, 1, 3, 4, 7],
+        weights=[1.0] * 6,
+    ),
+    Row(
+        method=EpsilonGreedy(epsilon=0.4),
+        columns={"mean": LOSS},
+        ids=[9, 6, 0, 1, 3],
+        weights=[1.0] * 5,
+    ),
+    Row(
+        method=EpsilonGreedy(period=2),
+        columns={"mean": LOSS, "chosen": [0, 1, 1, 0, 1, 0, 0, 1, 0, 1]},
+        ids=[9, 2, 1, 4, 7],
+        weights=[1.0] * 5,
+    ),
+    Row(
+        method=UCB(),
+        columns={"mean": LOSS, "variance": [2.0, 0.1, 0.9, math.nan, 0, 0, 0.3, 0.8, 0.5, 0.1]},
+        ids=[6, 0, 1, 3, 7],
+        weights=[1.0] * 5,
     ),
 ]
 
