@@ -14,14 +14,18 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thresher
 from thresher import Method, Pruner
-from thresher.scores import logit_grad_norm
+from thresher.scores import named
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "EpsilonGreedy": [{"prune_ratio": 0.4, "period": 2}],
     "InfoBatch": [{"prune_ratio": 0.2}],
+    "KAKURENBO": [{"prune_ratio": 0.3, "tau": 0.4}],
     "Omission": [{"sampling": "bernoulli", "prune_ratio": 0.4}],
     "OrderDP": [{"prune_ratio": 0.4}],
     "RandomPruning": [{"mode": "cycle"}],
     "RePB": [{"prune_ratio": 0.4, "window": 2}, {"rho": 0.9, "window": None}],
+    "SeTa": [{"prune_ratio": 0.4}],
+    "UCB": [{"period": 2}],
 }
 
 
@@ -120,9 +124,10 @@ class Script:
     def train(self, epoch: int, x: Tensor, y: Tensor, *, is_last: bool) -> None:
         logits = self.model(x)
         losses = F.cross_entropy(logits, y, reduction="none")
-        needs_norm = "logit_grad_norm" in self.pruner.method.needs
+        needs = self.pruner.method.needs
+        scores = None if set(needs) <= {"loss"} else named(needs, logits, y, losses)
         ids = self.loader.batch_ids  # type: ignore[attr-defined]
-        loss = self.pruner.reduce(losses, scores=logit_grad_norm(logits, y) if needs_norm else None)
+        loss = self.pruner.reduce(losses, scores=scores)
         loss.backward()
         weights = self.pruner.plan(epoch).weights
         if is_last or self.micro % self.accumulation_steps == 0:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from contracts.drive import named
 from small_runs import differences, every_method
 from thresher import Full, InfoBatch, Method, Omission, Pruner, RandomPruning, RePB
 from thresher.errors import (
@@ -110,7 +111,7 @@ def test_ids_may_be_given_in_any_container(method: Method) -> None:
     for kind in (lambda t: t, lambda t: t.numpy(), lambda t: t.tolist(), lambda t: t.int()):
         pruner = built(method)
         for ids in pruner.plan(0).ids.split(7):
-            pruner.observe(kind(ids), score(ids, 0))
+            pruner.observe(kind(ids), named(method, score(ids, 0)))
         plans.append(pruner.plan(1).ids.tolist())
     assert plans[0] == plans[1] == plans[2] == plans[3]
 
@@ -254,15 +255,15 @@ def test_reduce_with_ids_is_the_weighted_mean_and_observes(method: Method) -> No
         order = plan.ids.roll(len(plan) // 2).flip(0)
         for ids in order.split(4):
             losses = score(ids, epoch).requires_grad_()
-            named = dict.fromkeys(method.needs, losses.detach())
-            mean = reduced.reduce(losses, ids=ids, scores=named or None)
+            scores = named(method, losses.detach())
+            mean = reduced.reduce(losses, ids=ids, scores=scores)
             expected = np.mean([weights[i] * v for i, v in zip(ids.tolist(), losses.tolist())])  # noqa: B905
             assert mean.item() == pytest.approx(expected, rel=1e-5)
             mean.backward()
             assert losses.grad is not None
             wanted = torch.tensor([weights[i] / len(ids) for i in ids.tolist()])
             assert torch.allclose(losses.grad, wanted)
-            observed.observe(ids, losses.detach())
+            observed.observe(ids, scores)
     ours, theirs = reduced.state_dict()["clock"], observed.state_dict()["clock"]
     assert not differences(ours["ledger"], theirs["ledger"])
     assert not differences(ours["progress"]["scores"], theirs["progress"]["scores"])
@@ -316,6 +317,6 @@ def test_no_global_generator_is_touched_below_the_loop() -> None:
         pruner = built(method, min_per_class=2, labels=torch.arange(N) % 3, always_keep=[4])
         for epoch in range(5):
             plan = pruner.plan(epoch)
-            pruner.observe(plan.ids, score(plan.ids, epoch))
+            pruner.observe(plan.ids, named(method, score(plan.ids, epoch)))
         pruner.state_dict()
         pruner.report()

@@ -14,6 +14,18 @@ import torch
 
 from contracts.found import CLASSES
 from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB, Subset
+from thresher import (
+    KAKURENBO,
+    UCB,
+    EpsilonGreedy,
+    Full,
+    InfoBatch,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RePB,
+    SeTa,
+)
 from thresher.ledger import Ledger
 from thresher.methods import Method
 from thresher.planning import Planner
@@ -82,6 +94,31 @@ GOLDEN = [
         },
         ids=[9, 1, 4],
         weights=[0.75, 0.25, 0.5],
+    Row(method=SeTa(), columns={"loss": LOSS}, ids=[9, 6, 1, 3, 4, 7], weights=[1.0] * 6),
+    Row(method=SeTa(prune_ratio=0.5), columns={"loss": LOSS}, ids=[9, 6, 1, 3], weights=[1.0] * 4),
+    Row(
+        method=KAKURENBO(max_fraction=0.5),
+        columns={"loss": LOSS, "sure": [1, 0, 1, 0, 1, 1, 1, 0, 1, 1]},
+        ids=[9, 6, 1, 3, 4, 7],
+        weights=[1.0] * 6,
+    ),
+    Row(
+        method=EpsilonGreedy(epsilon=0.4),
+        columns={"mean": LOSS},
+        ids=[9, 6, 0, 1, 3],
+        weights=[1.0] * 5,
+    ),
+    Row(
+        method=EpsilonGreedy(period=2),
+        columns={"mean": LOSS, "chosen": [0, 1, 1, 0, 1, 0, 0, 1, 0, 1]},
+        ids=[9, 2, 1, 4, 7],
+        weights=[1.0] * 5,
+    ),
+    Row(
+        method=UCB(),
+        columns={"mean": LOSS, "variance": [2.0, 0.1, 0.9, math.nan, 0, 0, 0.3, 0.8, 0.5, 0.1]},
+        ids=[6, 0, 1, 3, 7],
+        weights=[1.0] * 5,
     ),
 ]
 

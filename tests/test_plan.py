@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from contracts.drive import named
 from small_runs import every_method
 from thresher import Full, Method, Pruner, RePB
 from thresher.errors import SettingError
@@ -192,7 +193,7 @@ def test_a_plan_is_the_epochs_full_order_filtered_by_the_selection(
         kept = set(plan.ids.tolist())
         assert plan.ids.tolist() == [i for i in order if i in kept]
         everyone.observe(order, torch.rand(200))
-        chosen.observe(plan.ids, torch.frac((plan.ids + 1) * 0.618034))
+        chosen.observe(plan.ids, named(method, torch.frac((plan.ids + 1) * 0.618034)))
 
 
 # ---------------------------------------------------------------------------------------- windows

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from contracts.drive import named
 from small_runs import every_method
 from thresher import Full, InfoBatch, Method, Omission, Pruner, RandomPruning, RePB
 from thresher.errors import SettingError
@@ -28,7 +29,7 @@ def plans(method: Method, *, epochs: int = 5, **settings: Any) -> list[Plan]:
     found = []
     for epoch in range(epochs):
         found.append(pruner.plan(epoch))
-        pruner.observe(found[-1].ids, scores[found[-1].ids])
+        pruner.observe(found[-1].ids, named(method, scores[found[-1].ids]))
     return found
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from contracts.drive import named
 from small_runs import Script, copied, data, differences, every_method
 from thresher import InfoBatch, Method, Omission, Pruner, RandomPruning, RePB
 from thresher.errors import StaleBatchError
@@ -205,7 +206,7 @@ def observed(pruner: Pruner, broken: tuple[int, ...], states: list[Any]) -> list
         plan = pruner.plan(epoch)
         trail.append((plan.ids.tolist(), plan.weights.tolist(), dict(plan.facts)))
         for ids in plan.ids[pruner.position :].split(7):
-            pruner.observe(ids, scored(epoch, ids, broken))
+            pruner.observe(ids, named(pruner.method, scored(epoch, ids, broken)))
             states.append(copied(pruner.state_dict()))
     return trail
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from contracts.drive import losses, named, run
 from contracts.found import CLASSES
-from thresher import Full, InfoBatch, OrderDP, Pruner, RandomPruning, RePB
+from thresher import KAKURENBO, Full, InfoBatch, OrderDP, Pruner, RandomPruning, RePB
 from thresher.errors import ThresherWarning
 from thresher.methods import Method
 from thresher.schedule import Budget, is_active, most_saved, target
@@ -19,8 +19,8 @@ from thresher.schedule import Budget, is_active, most_saved, target
 RATIOS = [0.3, 0.5, 0.7]
 SIZE = 2000
 
-# Full prunes nothing, and InfoBatch nothing above the mean.
-REACHING = [kind for kind in CLASSES if kind not in (Full, InfoBatch)]
+# Full prunes nothing, InfoBatch nothing above the mean, KAKURENBO nothing that is not learnt yet.
+REACHING = [kind for kind in CLASSES if kind not in (Full, InfoBatch, KAKURENBO)]
 
 of_every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 of_reaching_classes = pytest.mark.parametrize("kind", REACHING, ids=lambda kind: kind.__name__)
@@ -50,8 +50,9 @@ def test_a_method_that_cannot_reach_the_ratio_says_so(kind: type[Method], ratio:
 
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5])
-def test_infobatch_reaches_what_its_easy_samples_allow(ratio: float) -> None:
-    pruner, _ = run(InfoBatch(prune_ratio=ratio), losses(SIZE, 50), batch_size=100)
+@pytest.mark.parametrize("kind", [InfoBatch, KAKURENBO])
+def test_a_rule_reaches_what_its_easy_samples_allow(kind: type[Method], ratio: float) -> None:
+    pruner, _ = run(kind(prune_ratio=ratio), losses(SIZE, 50), batch_size=100)
     assert pruner.report().prune_rate == pytest.approx(ratio, abs=0.01)
 
 
@@ -172,7 +173,7 @@ def test_a_run_of_steps_takes_them_all_and_stands_for_a_longer_one(
 ) -> None:
     """T visits at ratio P stand for T / (1 - P) of the full run."""
     steps = 400
-    pruner = train_steps(kind(prune_ratio=ratio), steps)
+    pruner = train_steps(kind(prune_ratio=ratio, delta=1.0), steps)
     report = pruner.report()
     # An epoch's last batch is smaller; a run of steps counts in whole ones.
     assert 0.93 * steps * 10 <= report.trained <= steps * 10
@@ -180,7 +181,9 @@ def test_a_run_of_steps_takes_them_all_and_stands_for_a_longer_one(
 
 
 @of_reaching_classes
-@pytest.mark.parametrize("unpruned", [{"delta": 0.8}, {"warmup_epochs": 6}, {}], ids=str)
+@pytest.mark.parametrize(
+    "unpruned", [{"delta": 0.8}, {"delta": 1.0, "warmup_epochs": 6}, {"delta": 1.0}], ids=str
+)
 def test_a_run_of_steps_makes_up_for_what_it_cannot_prune(
     kind: type[Method], unpruned: dict[str, float]
 ) -> None:

@@ -8,6 +8,9 @@ loss = pruner.reduce(losses)        # instead of losses.mean()
 
 from thresher import errors, scores, static
 from thresher.methods import (
+    KAKURENBO,
+    UCB,
+    EpsilonGreedy,
     Full,
     InfoBatch,
     Method,
@@ -15,6 +18,7 @@ from thresher.methods import (
     OrderDP,
     RandomPruning,
     RePB,
+    SeTa,
     Subset,
 )
 from thresher.plan import Plan
@@ -23,6 +27,9 @@ from thresher.pruner import Pruner
 __version__ = "0.1.0"
 
 __all__ = [
+    "KAKURENBO",
+    "UCB",
+    "EpsilonGreedy",
     "Full",
     "InfoBatch",
     "Method",
@@ -32,6 +39,7 @@ __all__ = [
     "Pruner",
     "RandomPruning",
     "RePB",
+    "SeTa",
     "Subset",
     "errors",
     "scores",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thresher._arrays import Array
 from thresher.plan import Plan, Trace
 
 
@@ -93,13 +94,7 @@ class Ledger:
 
     def remember(self, plan: Plan, trace: Trace, name: str) -> None:
         """Store a trace's scores as the last ones seen; a non-finite one becomes NaN, unseen."""
-        score, ids = trace.scores[name].numpy(), plan.ids.numpy()
-        seen = trace.seen.numpy()
-        if not seen.all():
-            score, ids = score[seen], ids[seen]
-        finite = np.isfinite(score)
-        if not finite.all():
-            score = np.where(finite, score, np.float32("nan"))
+        ids, score = visited(plan, trace, name)
         self.columns[name].numpy()[ids] = score
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,3 +106,13 @@ class Ledger:
         """Restore a snapshot of a ledger with the same columns."""
         self.columns = {name: state["columns"][name].clone() for name in self.columns}
         self.scalars = dict(state["scalars"])
+
+
+def visited(plan: Plan, trace: Trace, name: str) -> tuple[Array, Array]:
+    """Return the ids that were scored, int64, and their scores, float32, NaN if not finite."""
+    score, ids = trace.scores[name].numpy(), plan.ids.numpy()
+    seen = trace.seen.numpy()
+    if not seen.all():
+        score, ids = score[seen], ids[seen]
+    finite = np.isfinite(score)
+    return ids, score if finite.all() else np.where(finite, score, np.float32("nan"))

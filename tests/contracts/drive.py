@@ -27,9 +27,21 @@ def losses(num_samples: int, epochs: int = EPOCHS, seed: int = 0) -> Tensor:
     return hardness * noise * fall[:, None]
 
 
-def named(method: Method, values: Tensor) -> dict[str, Tensor]:
-    """Scores by every name the method asks for."""
-    return dict.fromkeys(("loss", *method.needs), values)
+def named(method: Method, losses: Tensor) -> dict[str, Tensor]:
+    """Scores by every name the method asks for, the loss first."""
+    return {name: score(name, losses) for name in ("loss", *method.needs)}
+
+
+def score(name: str, losses: Tensor) -> Tensor:
+    """What a model with such losses might score; with a broken loss, all else is broken too."""
+    if name == "confidence":
+        made = (-losses.abs()).exp()
+    elif name == "correct":
+        # Right four times of five, whatever the loss, as far as a method can tell.
+        made = (losses * 1000 % 10 < 8).to(losses.dtype)
+    else:
+        return losses
+    return made.where(losses.isfinite(), losses)
 
 
 def epoch_of(pruner: Pruner, table: Tensor, batch_size: int = 8) -> Plan:
@@ -127,14 +139,22 @@ class ByHand:
         """Close the epoch with these scores in plan order; step -1 means never scored."""
         if bool((step < 0).any()):
             scores = torch.where(step < 0, torch.nan, scores)
-        trace = Trace(scores=dict.fromkeys(self.method.needs, scores), step=step)
-        self.method.observe(self.ledger, plan, trace)
+        named = {name: score(name, scores) for name in self.method.needs}
+        self.method.observe(self.ledger, plan, Trace(scores=named, step=step))
         self.number += 1
+
+    def refresh(self, plan: Plan) -> None:
+        """Score by an extra forward whom the method asks for, as a close with a `score_fn` does."""
+        ids = self.method.refreshed(self.ledger, plan)
+        if ids is not None:
+            found = named(self.method, self.table[plan.epoch][ids])
+            self.method.observe_refreshed(self.ledger, ids, found)
 
     def train(self, batch_size: int = 8) -> Plan:
         """Plan an epoch and close it with the table's scores."""
         plan = self.plan()
         self.observe(plan, self.table[self.number][plan.ids], steps(len(plan), batch_size))
+        self.refresh(plan)
         return plan
 
 

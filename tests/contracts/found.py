@@ -49,9 +49,11 @@ def extremes(kind: type[Method]) -> list[Method]:
             continue
         for value in (0.0, 1e-9, 1 - 1e-9, 1.0):
             try:
-                found.append(kind(**{field.name: value}))
+                changed = kind(**{field.name: value})
             except SettingError:
                 continue
+            if changed not in found:
+                found.append(changed)
     return found
 
 

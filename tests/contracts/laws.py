@@ -70,12 +70,17 @@ def same_seed_same_plans(method: Method) -> None:
 
 
 def other_seed_other_choice(method: Method) -> None:
-    """For a method that draws: its sets of samples depend on the seed, not their order alone."""
+    """For a method that draws: its sets of samples depend on the seed, not their order alone.
+
+    Of small losses in coarse steps: one that draws only between equal scores has to, and one that
+    leaves out what a model is sure of has to choose.
+    """
     asked.clear()
-    ByHand(method, losses(SIZE), lambda epoch: CountedDraws(0, epoch)).select()
+    table = losses(SIZE).mul(2).round().div(50)
+    ByHand(method, table, lambda epoch: CountedDraws(0, epoch)).select()
     if not asked:
         return
-    first, second = (run(method, losses(SIZE), seed=seed)[1] for seed in (3, 4))
+    first, second = (run(method, table, seed=seed)[1] for seed in (3, 4))
     chosen = [[set(plan.ids.tolist()) for plan in plans] for plans in (first, second)]
     prunes = any(len(ids) < SIZE for ids in chosen[0])
     assert not prunes or chosen[0] != chosen[1]
@@ -214,6 +219,28 @@ def broken_scores_leave_valid_plans(method: Method) -> None:
             scores = broken(value)[0][plan.ids] if number < 3 else torch.full((len(plan),), value)
             never = number in (2, 5)
             hand.observe(plan, scores, steps(len(plan)) * 0 - 1 if never else steps(len(plan)))
+            for name, column in hand.ledger.columns.items():
+                assert not bool(column.isinf().any()), name
+
+
+def extra_forwards_are_of_who_was_not_trained(method: Method) -> None:
+    """Each asked for once; asking changes nothing, and what comes back broken is no score."""
+    for value in (1e-3, math.nan, math.inf, -math.inf):
+        hand = ByHand(method, losses(SIZE))
+        for _ in range(4):
+            plan = hand.train()
+            before = hand.ledger.copy()
+            ids = method.refreshed(hand.ledger, plan)
+            require_equal_ledgers(before, hand.ledger)
+            if ids is None:
+                continue
+            assert ids.dtype == torch.int64
+            chosen = ids.tolist()
+            assert 0 < len(chosen) == len(set(chosen))
+            assert not set(chosen) & set(plan.ids.tolist())
+            scores = named(method, torch.full((len(ids),), value))
+            method.observe_refreshed(hand.ledger, ids, scores)
+            require_valid(hand.plan(), SIZE)
             for name, column in hand.ledger.columns.items():
                 assert not bool(column.isinf().any()), name
 

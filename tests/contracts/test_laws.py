@@ -29,6 +29,7 @@ LAWS: list[Law] = [
     laws.a_saved_run_continues_exactly,
     laws.a_broken_score_is_no_score,
     laws.broken_scores_leave_valid_plans,
+    laws.extra_forwards_are_of_who_was_not_trained,
     laws.ratio_zero_trains_on_everything,
     laws.protected_samples_are_in_every_plan,
     laws.nobody_leaves_out_more_than_asked,
@@ -68,6 +69,7 @@ def test_threads_do_not_change_the_plans_of(kind: type[Method]) -> None:
 def test_methods_are_found() -> None:
     names = {kind.__name__ for kind in CLASSES}
     assert {"Full", "RandomPruning", "InfoBatch", "RePB", "OrderDP", "Omission"} <= names
+    assert {"SeTa", "KAKURENBO", "EpsilonGreedy", "UCB"} <= names
     assert {repr(method) for method in METHODS} >= {
         "RandomPruning(prune_ratio=0.5, delta=1.0, warmup_epochs=0, mode='cycle')"
     }

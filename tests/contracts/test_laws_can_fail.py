@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,6 +123,21 @@ class KeepsInfinity(Half):
         ledger["loss"][plan.ids] = trace.scores["loss"]
 
 
+class LooksAgainAtTheTrained(Half):
+    def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
+        return plan.ids
+
+
+class TakesABrokenLook(Half):
+    def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
+        absent = ledger.everyone
+        absent[plan.ids] = False
+        return absent.nonzero()[:, 0]
+
+    def observe_refreshed(self, ledger: Ledger, ids: Tensor, scores: Mapping[str, Tensor]) -> None:
+        ledger["loss"][ids] = scores["loss"]
+
+
 class AlwaysHalf(Half):
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         return super().select(ledger, replace(epoch, target=None))
@@ -155,6 +170,8 @@ FAULTS: list[tuple[Callable[[Method], None], Method]] = [
     (laws.a_saved_run_continues_exactly, RemembersOutsideTheLedger()),
     (laws.a_broken_score_is_no_score, TakesBrokenForZero()),
     (laws.broken_scores_leave_valid_plans, KeepsInfinity()),
+    (laws.extra_forwards_are_of_who_was_not_trained, LooksAgainAtTheTrained()),
+    (laws.extra_forwards_are_of_who_was_not_trained, TakesABrokenLook()),
     (laws.ratio_zero_trains_on_everything, AlwaysHalf()),
     (laws.nobody_leaves_out_more_than_asked, AlwaysHalf()),
     (laws.protected_samples_are_in_every_plan, WeighsTheCertainByZero()),

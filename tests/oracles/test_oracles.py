@@ -10,9 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts.drive import ByHand, losses
+from contracts.drive import ByHand, losses, named
 from contracts.found import CLASSES, METHODS, short
-from thresher import InfoBatch, Omission, OrderDP, RandomPruning, RePB, Subset
+from thresher import (
+    KAKURENBO,
+    UCB,
+    EpsilonGreedy,
+    InfoBatch,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RePB,
+    SeTa,
+    Subset,
+)
 from thresher.draws import Draws
 from thresher.methods import Method
 
@@ -21,7 +32,12 @@ EPOCHS = 9
 BATCH = 5
 
 MORE: list[Method] = [
+    EpsilonGreedy(epsilon=1.0),
+    EpsilonGreedy(kappa=0.3, epsilon=0.0, a=0.7),
+    EpsilonGreedy(kappa=0.8, epsilon=0.4, period=3),
     InfoBatch(r=0.9),
+    KAKURENBO(max_fraction=0.8, tau=0.3, milestones=((2, 0.7), (4, 0.2))),
+    KAKURENBO(max_fraction=0.5, tau=0.0),
     Omission(kappa=0.2, alpha=0.5, beta_1=0.5, beta_2=0.8),
     Omission(kappa=0.9, alpha=0.0, beta_1=0.0, beta_2=0.0, sampling="bernoulli"),
     OrderDP(rho_s=0.9, rho_q=0.2),
@@ -33,6 +49,12 @@ MORE: list[Method] = [
     RePB(rho=0.6, window=None, resample=False),
     Subset([5, 0, 36, 8], [0.5, 2.0, 1.0, 4.0]),
     Subset([7]),
+    SeTa(r=0.0, k=5, window=3),
+    SeTa(r=0.5, k=10, window=2),
+    SeTa(r=0.0, k=50, window=20),
+    SeTa(k=1, window=1),
+    UCB(c=0.0),
+    UCB(kappa=0.2, c=10.0, a=0.9, period=2),
 ]
 
 
@@ -65,6 +87,14 @@ def order_of_training(size: int, seed: int) -> Tensor:
     return positions
 
 
+def as_told(method: Method, losses: Tensor) -> list[Any]:
+    """What an oracle is told of each sample: its score, or its scores by name if there are more."""
+    if len(method.needs) < 2:
+        return losses.tolist()
+    columns = {name: score.tolist() for name, score in named(method, losses).items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def follow(method: Method, seed: int, target: float | None) -> None:
     """A run in lockstep."""
     table = damaged(losses(SIZE, EPOCHS, seed), seed)
@@ -80,8 +110,13 @@ def follow(method: Method, seed: int, target: float | None) -> None:
         step = torch.full((len(plan),), -1, dtype=torch.int32)
         step[trained] = torch.arange(len(trained), dtype=torch.int32) // BATCH
         hand.observe(plan, scores, step)
-        pairs = list(zip(plan.ids[trained].tolist(), scores[trained].tolist(), strict=True))
+        told = as_told(method, scores[trained])
+        pairs = list(zip(plan.ids[trained].tolist(), told, strict=True))
         oracle.observe([pairs[k : k + BATCH] for k in range(0, len(pairs), BATCH)])
+        if seed % 2 and type(method).refreshed is not Method.refreshed:
+            # As with a `score_fn`; without one nobody asks.
+            hand.refresh(plan)
+            oracle.refresh(as_told(method, table[epoch]))
 
 
 @pytest.mark.parametrize("seed", range(6))

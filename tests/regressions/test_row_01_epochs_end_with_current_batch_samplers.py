@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler, TensorDataset
 
+from contracts.drive import named
 from contracts.found import CLASSES
 from thresher import Pruner
 from thresher.methods import Method
@@ -49,7 +50,7 @@ def test_epochs_end_with_current_batch_samplers(kind: type[Method], drop_last: b
     for epoch in range(5):
         expected, seen = len(loader), list[int]()
         for (ids,) in islice(loader, 100):
-            pruner.reduce(ids.float() + 1, scores=ids.float() + 1)
+            pruner.reduce(ids.float() + 1, scores=named(pruner.method, ids.float() + 1))
             seen += ids.tolist()
         planned = pruner.report().rows[epoch].planned
         whole = planned // BATCH * BATCH if drop_last else planned

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
+
+from torch import Tensor
 
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
@@ -81,6 +84,13 @@ class Method(ABC):
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         """Update the ledger in place from the scores of the epoch that `plan` was made for."""
+
+    def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
+        """Return ids, int64, to score by an extra forward after `observe`; None means nobody."""
+        return None
+
+    def observe_refreshed(self, ledger: Ledger, ids: Tensor, scores: Mapping[str, Tensor]) -> None:
+        """Update the ledger in place from those scores, by name, float32, one for each of `ids`."""
 
 
 def require_within(method: object, name: str, interval: str, meaning: str) -> None:

@@ -1,58 +1,16 @@
-"""From a batch's losses or logits to one score a sample.
-
-Scores stay on the device they came from, and nothing here makes the host wait for a GPU.
-"""
+"""The logit-gradient norm of cross entropy, in closed form."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-__all__ = ["logit_grad_norm", "logit_grad_norm_autograd", "per_sample"]
+from thresher.scores._precision import at_least_float32 as _at_least_float32
 
 # Logits are read in blocks of this many elements, so that the one temporary of their kind stays in
 # a CPU's cache, and is 64 MB on a GPU, however large batch, sequence and vocabulary are.
 _BLOCK_ELEMENTS = {"cpu": 2**18}
 _BLOCK_ELEMENTS_ELSEWHERE = 2**24
-
-
-def per_sample(loss: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return the mean loss of each sample over its own (unmasked) elements; differentiable.
-
-    Args:
-        loss: unreduced loss, shape `(num_samples, ...)`, one dimension or more.
-        mask: nonzero where an element counts. The loss's shape or its leading dimensions (`(B, T)`
-            for a loss of `(B, T, D)`); a dimension of size 1 is repeated.
-
-    Returns:
-        Shape `(num_samples,)`, the loss's dtype. A sample with nothing unmasked gives 0. Masked
-        elements get gradient 0 whatever they hold, NaN and infinity included.
-
-    Raises:
-        ValueError: the loss is a scalar, or the mask's shape does not fit it.
-
-    Example:
-        >>> loss = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
-        >>> per_sample(loss, torch.tensor([[1, 1], [1, 0]])).tolist()
-        [2.0, 5.0]
-    """
-    if loss.ndim == 0:
-        raise ValueError(
-            "per_sample needs an unreduced loss, shape (num_samples, ...); got a scalar. "
-            'Build the criterion with reduction="none".'
-        )
-    keep = None if mask is None else _expanded(mask, loss)
-    if keep is not None:
-        # where, not a product: 0·inf is NaN.
-        loss = torch.where(keep, loss, 0.0)
-    if loss.ndim == 1:
-        return loss
-    own = tuple(range(1, loss.ndim))
-    # A sum in half precision overflows where its mean would not.
-    total = loss.sum(own, dtype=_at_least_float32(loss))
-    if keep is None:
-        return (total / max(loss.shape[1:].numel(), 1)).to(loss.dtype)
-    return (total / keep.sum(own).clamp_(min=1)).to(loss.dtype)
 
 
 @torch.no_grad()
@@ -109,52 +67,6 @@ def logit_grad_norm(
     total = torch.linalg.vector_norm(norms / largest.unsqueeze(1), dim=1) * largest
     num_tokens = max(logits.shape[1], 1) if valid is None else valid.sum(1).clamp_(min=1)
     return (total / num_tokens).float()
-
-
-def logit_grad_norm_autograd(losses: Tensor, logits: Tensor) -> Tensor:
-    """Return ‖∂ℓ_i/∂z_i‖₂ of any loss by one backward pass from the losses to the logits.
-
-    Right where ℓ_i depends on no other sample's logits. The graph is kept for the caller's own
-    backward, and no `.grad` is touched.
-
-    Args:
-        losses: one loss a sample, `(B,)`, part of a graph.
-        logits: `(B, ...)`, a tensor that the losses were computed from (not a detached copy).
-
-    Returns:
-        `(B,)`, detached; float32 for half-precision logits, else the logits' dtype.
-
-    Raises:
-        ValueError: the losses are not one a sample, or do not depend on these logits.
-
-    Cost: the backward pass of the loss function alone, and one gradient the size of the logits.
-
-    Example:
-        >>> logits = torch.zeros(1, 2, requires_grad=True)
-        >>> losses = torch.nn.functional.cross_entropy(logits, torch.tensor([1]), reduction="none")
-        >>> logit_grad_norm_autograd(losses, logits).tolist()
-        [0.7071067690849304]
-    """
-    if losses.ndim != 1 or logits.ndim == 0 or logits.shape[0] != losses.shape[0]:
-        raise ValueError(
-            f"losses must have shape (B,) and logits (B, ...); got {tuple(losses.shape)} and "
-            f'{tuple(logits.shape)}. Build the criterion with reduction="none", and pass dense '
-            f"losses through per_sample first."
-        )
-    gradient = None
-    if losses.requires_grad and logits.requires_grad:
-        (gradient,) = torch.autograd.grad(
-            losses.sum(), logits, retain_graph=True, allow_unused=True
-        )
-    if gradient is None:
-        raise ValueError(
-            "the losses do not depend on these logits in the autograd graph. Call this with grad "
-            "enabled, before backward, and pass the very tensor the losses were computed from."
-        )
-    gradient = gradient.detach().to(_at_least_float32(gradient))
-    if gradient.ndim == 1:
-        return gradient.abs()
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
 
 def _token_norms(
@@ -281,19 +193,3 @@ def _check_cross_entropy(
             f"ignore_index={ignore_index} has no meaning for class probabilities. "
             f"Leave it out, or pass class ids."
         )
-
-
-def _expanded(mask: Tensor, loss: Tensor) -> Tensor:
-    """Return the mask as bool in the loss's shape, its dimensions matched from the first on."""
-    fits = all(m in (1, n) for m, n in zip(mask.shape, loss.shape, strict=False))
-    if not (fits and 0 < mask.ndim <= loss.ndim):
-        raise ValueError(
-            f"mask must have the loss's shape {tuple(loss.shape)} or its leading dimensions; got "
-            f"{tuple(mask.shape)}. Add dimensions of size 1 where it repeats."
-        )
-    missing = (1,) * (loss.ndim - mask.ndim)
-    return (mask != 0).reshape(tuple(mask.shape) + missing).expand(loss.shape)
-
-
-def _at_least_float32(tensor: Tensor) -> torch.dtype:
-    return torch.float32 if tensor.itemsize < 4 else tensor.dtype

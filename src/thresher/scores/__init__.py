@@ -1,0 +1,30 @@
+"""From a batch's losses or logits to one score a sample.
+
+Scores stay on the device they came from, and nothing here makes the host wait for a GPU.
+"""
+
+from thresher.scores.autograd import logit_grad_norm_autograd
+from thresher.scores.classification import (
+    confidence,
+    correct,
+    el2n,
+    entropy,
+    least_confidence,
+    margin,
+    named,
+)
+from thresher.scores.cross_entropy import logit_grad_norm
+from thresher.scores.means import per_sample
+
+__all__ = [
+    "confidence",
+    "correct",
+    "el2n",
+    "entropy",
+    "least_confidence",
+    "logit_grad_norm",
+    "logit_grad_norm_autograd",
+    "margin",
+    "named",
+    "per_sample",
+]
