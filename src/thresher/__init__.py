@@ -7,7 +7,18 @@ loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
 from thresher import errors, scores
-from thresher.methods import Full, InfoBatch, Method, Omission, OrderDP, RandomPruning, RePB
+from thresher.methods import (
+    Full,
+    HistoricalRanking,
+    HistoricalReplacement,
+    InfoBatch,
+    Method,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RandomWithinBatch,
+    RePB,
+)
 from thresher.plan import Plan
 from thresher.pruner import Pruner
 
@@ -15,6 +26,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Full",
+    "HistoricalRanking",
+    "HistoricalReplacement",
     "InfoBatch",
     "Method",
     "Omission",
@@ -22,6 +35,7 @@ __all__ = [
     "Plan",
     "Pruner",
     "RandomPruning",
+    "RandomWithinBatch",
     "RePB",
     "errors",
     "scores",

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from contracts.drive import ByHand, losses
 from contracts.found import CLASSES, METHODS, short
-from thresher import InfoBatch, Omission, OrderDP, RandomPruning, RePB
+from thresher import (
+    HistoricalRanking,
+    HistoricalReplacement,
+    InfoBatch,
+    Omission,
+    OrderDP,
+    RandomPruning,
+    RandomWithinBatch,
+    RePB,
+)
 from thresher.draws import Draws
 from thresher.methods import Method
 
@@ -21,12 +30,22 @@ EPOCHS = 9
 BATCH = 5
 
 MORE: list[Method] = [
+    HistoricalRanking(large_batch=8),
+    HistoricalRanking(kappa=0.2, large_batch=16, beta_1=0.5, beta_2=0.8),
+    HistoricalReplacement(large_batch=8),
+    HistoricalReplacement(kappa=1.0, alpha=0.5, large_batch=16, beta_1=0.5, beta_2=0.8),
     InfoBatch(r=0.9),
     Omission(kappa=0.2, alpha=0.5, beta_1=0.5, beta_2=0.8),
     Omission(kappa=0.9, alpha=0.0, beta_1=0.0, beta_2=0.0, sampling="bernoulli"),
+    Omission(large_batch=8),
+    Omission(kappa=0.3, alpha=0.5, large_batch=7),
+    Omission(kappa=0.2, large_batch=16, sampling="bernoulli"),
+    Omission(large_batch=1),
     OrderDP(rho_s=0.9, rho_q=0.2),
     OrderDP(rho_s=1.0, rho_q=1.0),
     RandomPruning(mode="cycle", prune_ratio=0.7),
+    RandomWithinBatch(large_batch=8),
+    RandomWithinBatch(kappa=0.3, large_batch=7),
     RePB(rho=0.0),
     RePB(rho=0.9, window=3),
     RePB(rho=1.0),

@@ -2,19 +2,25 @@
 
 from thresher.methods._method import Method, Reference
 from thresher.methods.full import Full
+from thresher.methods.historical_ranking import HistoricalRanking
+from thresher.methods.historical_replacement import HistoricalReplacement
 from thresher.methods.infobatch import InfoBatch
 from thresher.methods.omission import Omission
 from thresher.methods.orderdp import OrderDP
 from thresher.methods.random_pruning import RandomPruning
+from thresher.methods.random_within_batch import RandomWithinBatch
 from thresher.methods.repb import RePB
 
 __all__ = [
     "Full",
+    "HistoricalRanking",
+    "HistoricalReplacement",
     "InfoBatch",
     "Method",
     "Omission",
     "OrderDP",
     "RandomPruning",
+    "RandomWithinBatch",
     "RePB",
     "Reference",
 ]
