@@ -35,7 +35,7 @@ def variants(kind: type[Method]) -> list[Method]:
         elif hint is bool:
             options = (False, True)
         elif isinstance(hint, types.UnionType) and types.NoneType in get_args(hint):
-            options = (None,)
+            options = (None, 5) if hint == (int | None) else (None,)
         changed = (kind(**{field.name: option}) for option in options)
         found += [method for method in changed if method not in found]
     return found

@@ -7,6 +7,7 @@ from thresher.methods.historical_replacement import HistoricalReplacement
 from thresher.methods.infobatch import InfoBatch
 from thresher.methods.omission import Omission
 from thresher.methods.orderdp import OrderDP
+from thresher.methods.persistent_importance import PersistentImportance
 from thresher.methods.random_pruning import RandomPruning
 from thresher.methods.random_within_batch import RandomWithinBatch
 from thresher.methods.repb import RePB
@@ -19,6 +20,7 @@ __all__ = [
     "Method",
     "Omission",
     "OrderDP",
+    "PersistentImportance",
     "RandomPruning",
     "RandomWithinBatch",
     "RePB",
