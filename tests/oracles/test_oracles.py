@@ -25,6 +25,7 @@ from thresher import (
 )
 from thresher.draws import Draws
 from thresher.methods import Method
+from thresher.windows import Importance
 
 SIZE = 37
 EPOCHS = 9
@@ -54,6 +55,8 @@ MORE: list[Method] = [
     RePB(rho=0.9, window=3),
     RePB(rho=1.0),
     RePB(rho=0.6, window=None, resample=False),
+    RePB(rho=0.3, window=2, rule=Importance()),
+    RePB(rho=0.8, window=None, rule=Importance(epsilon=0.5), score="logit_grad_norm"),
 ]
 
 
