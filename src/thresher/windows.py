@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thresher import within
+from thresher._arrays import unit_interval
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
 from thresher.plan import Plan, Trace
@@ -76,7 +77,7 @@ class Importance(WindowRule):
 
     def chance(self, scores: Tensor, sizes: Tensor, rho: float) -> Tensor:
         """Return 1 - p; see `WindowRule.chance`."""
-        if rho >= 1 or not len(scores):
+        if rho >= 1:
             return torch.full_like(scores, rho)
         members = sizes.numpy()
         positive = np.maximum(scores.numpy(), 0.0, dtype=np.float64)
@@ -124,8 +125,11 @@ def chances(ledger: Ledger, rule: WindowRule | None, rho: float) -> Tensor:
     if rule is None:
         return ledger["below"].float().mul_(rho)
     window = ledger["window"].numpy()
-    low_bits = max(len(window) - 1, 1).bit_length()
+    result = np.zeros(len(window), dtype=np.float32)
     ids = np.flatnonzero(window >= 0)
+    if not len(ids):
+        return torch.from_numpy(result)
+    low_bits = max(len(window) - 1, 1).bit_length()
     keys = window.take(ids).astype(np.int64)
     keys <<= low_bits
     keys |= ids
@@ -135,6 +139,6 @@ def chances(ledger: Ledger, rule: WindowRule | None, rho: float) -> Tensor:
     sizes = np.diff(np.flatnonzero(np.diff(keys, prepend=-1)), append=len(keys))
     del keys
     scores = torch.from_numpy(ledger["score"].numpy().take(ids))
-    result = np.zeros(len(window), dtype=np.float32)
-    result[ids] = rule.chance(scores, torch.from_numpy(sizes), rho).numpy()
+    chance = rule.chance(scores, torch.from_numpy(sizes), rho)
+    result[ids] = unit_interval(chance, f"the chances of {rule}")
     return torch.from_numpy(result)
