@@ -13,23 +13,28 @@ import pytest
 import torch
 
 from contracts.found import CLASSES
-from thresher import Full, InfoBatch, Omission, OrderDP, RandomPruning, RePB, Subset
 from thresher import (
     KAKURENBO,
     UCB,
     EpsilonGreedy,
     Full,
+    HistoricalRanking,
+    HistoricalReplacement,
     InfoBatch,
     Omission,
     OrderDP,
+    PersistentImportance,
     RandomPruning,
+    RandomWithinBatch,
     RePB,
     SeTa,
+    Subset,
 )
 from thresher.ledger import Ledger
 from thresher.methods import Method
 from thresher.planning import Planner
 from thresher.schedule import Budget
+from thresher.windows import Importance
 
 LOSS = [0.2, 3.0, 0.1, math.nan, 0.9, 0.3, 5.0, 0.4, 0.2, 0.8]
 
@@ -94,6 +99,7 @@ GOLDEN = [
         },
         ids=[9, 1, 4],
         weights=[0.75, 0.25, 0.5],
+    ),
     Row(method=SeTa(), columns={"loss": LOSS}, ids=[9, 6, 1, 3, 4, 7], weights=[1.0] * 6),
     Row(method=SeTa(prune_ratio=0.5), columns={"loss": LOSS}, ids=[9, 6, 1, 3], weights=[1.0] * 4),
     Row(
@@ -119,6 +125,48 @@ GOLDEN = [
         columns={"mean": LOSS, "variance": [2.0, 0.1, 0.9, math.nan, 0, 0, 0.3, 0.8, 0.5, 0.1]},
         ids=[6, 0, 1, 3, 7],
         weights=[1.0] * 5,
+    ),
+    Row(
+        method=Omission(large_batch=4),
+        columns={"score": LOSS},
+        ids=[9, 6, 5, 3, 4],
+        weights=[1.07226062, 0.5, 1.55327094, 0.954696715, 0.848466039],
+    ),
+    Row(
+        method=HistoricalReplacement(large_batch=4),
+        columns={"score": LOSS},
+        ids=[6, 2, 1, 4],
+        weights=[0.406353265, 1.77988148, 0.965491414, 0.715049684],
+    ),
+    Row(
+        method=HistoricalRanking(large_batch=4),
+        columns={"score": LOSS},
+        ids=[9, 6, 0, 1, 3, 4],
+        weights=[1.0] * 6,
+    ),
+    Row(method=RandomWithinBatch(large_batch=4), ids=[9, 6, 1, 8, 4], weights=[1.0] * 5),
+    Row(
+        method=PersistentImportance(),
+        columns={"importance": LOSS},
+        ids=[6, 1, 3, 8, 7],
+        weights=[0.5, 0.5, 0.566516042, 3.41333032, 1.71181703],
+    ),
+    Row(
+        method=OrderDP(max_staleness=3),
+        columns={"loss": LOSS, "age": [3, 0, 1, 2, 2, 4, 0, 0, 0, 1]},
+        ids=[6, 0, 5],
+        weights=[1.0] * 3,
+    ),
+    Row(
+        method=RePB(rho=0.7, rule=Importance()),
+        columns={
+            "in_set": [1, 1, 0, 1, 1, 0, 1, 1, 0, 1],
+            "score": [0.2, 3.0, math.nan, math.nan, 0.9, math.nan, 5.0, 0.4, math.nan, 0.8],
+            "window": [0, 0, -1, -1, 1, -1, 0, 1, -1, 1],
+            "count": [3, 2, 1, 3, 2, 2, 3, 1, 1, 2],
+        },
+        ids=[9, 5, 3],
+        weights=[1.5, 1.5, 1.0],
     ),
 ]
 

@@ -17,7 +17,7 @@ from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Epoch, Plan, Selection
 from thresher.schedule import Budget, is_active, target
-from thresher.weights import to_step_exponent
+from thresher.weights import clipped, to_step_exponent
 
 
 @final
@@ -125,6 +125,7 @@ class Planner:
         seed: keys every draw, with the epoch and the draw's purpose.
         shuffled: whether the order is a new permutation each epoch, or the ids ascending.
         step_exponent: γ, or None for the method's own weights.
+        max_weight: the largest weight of the method's own that is left as it is; None clips none.
         protection: samples that are never pruned.
     """
 
@@ -132,6 +133,7 @@ class Planner:
     seed: int
     shuffled: bool = True
     step_exponent: float | None = None
+    max_weight: float | None = None
     protection: Protection = field(default_factory=Protection)
 
     def plan(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Plan:
@@ -146,7 +148,7 @@ class Planner:
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
             selection.kept[told.order(ledger.everyone)[0]] = True
         ids = told.order(selection.kept)
-        weights, scale = self._weights(selection, ids, size)
+        weights, scale, facts = self._weights(selection, ids, size)
         return Plan(
             epoch=epoch,
             ids=ids,
@@ -154,7 +156,7 @@ class Planner:
             num_samples=size,
             learning_rate_factor=self._learning_rate_factor(selection),
             scale=scale,
-            facts=dict(selection.facts),
+            facts={**selection.facts, **facts},
         )
 
     def _select(self, ledger: Ledger, budget: Budget, told: Epoch, visits: int) -> Selection:
@@ -177,16 +179,20 @@ class Planner:
             told.draws,
         )
 
-    def _weights(self, selection: Selection, ids: Tensor, size: int) -> tuple[Tensor, float]:
-        """The weights in plan order, and what the step exponent multiplied them by."""
-        own = selection.weights
-        if own is None and self.step_exponent is None:
-            return _ones(len(ids)), 1.0
+    def _weights(
+        self, selection: Selection, ids: Tensor, size: int
+    ) -> tuple[Tensor, float, dict[str, float]]:
+        """The weights in plan order, what the step exponent multiplied them by, and facts."""
+        own, facts = selection.weights, dict[str, float]()
         weights = _ones(len(ids)) if own is None else _taken(own, ids)
+        if self.max_weight is not None:
+            facts["clipped"] = int(np.count_nonzero(weights.numpy() > self.max_weight))
+            if facts["clipped"]:
+                weights = clipped(weights, self.max_weight)
         if self.step_exponent is None:
-            return weights, 1.0
+            return weights, 1.0, facts
         scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
-        return scaled, float(scaled[0]) / float(weights[0])
+        return scaled, float(scaled[0]) / float(weights[0]), facts
 
     def _learning_rate_factor(self, selection: Selection) -> float:
         return selection.learning_rate_factor if self.step_exponent is None else 1.0

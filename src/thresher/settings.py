@@ -24,6 +24,7 @@ class Settings:
     steps: int | None = None
     seed: int = 0
     step_exponent: float | None = None
+    max_weight: float | None = None
     accumulation_steps: int = 1
 
     def visits(self, batch_size: int) -> int | None:
@@ -55,6 +56,12 @@ class Settings:
             )
         if self.step_exponent is not None and not math.isfinite(self.step_exponent):
             raise SettingError(f"Pruner(step_exponent={self.step_exponent})", "a finite number")
+        if self.max_weight is not None and not 1 <= self.max_weight < math.inf:
+            raise SettingError(
+                f"Pruner(max_weight={self.max_weight})",
+                "1 or more, and finite",
+                "Weights are 1 without pruning; leave max_weight out to clip none",
+            )
         if self.epochs is None and self.steps is None:
             self._need_no_length(method)
         elif self.epochs is not None:

@@ -10,6 +10,12 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import thresher.methods
 from thresher.errors import SettingError
 from thresher.methods import Method
+from thresher.windows import Importance, WindowRule
+
+INSTEAD_OF_NONE: dict[object, tuple[object, ...]] = {
+    int | None: (5,),
+    WindowRule | None: (Importance(),),
+}
 
 
 def method_classes() -> list[type[Method]]:
@@ -35,7 +41,9 @@ def variants(kind: type[Method]) -> list[Method]:
         elif hint is bool:
             options = (False, True)
         elif isinstance(hint, types.UnionType) and types.NoneType in get_args(hint):
-            options = (None,)
+            options = (None, *INSTEAD_OF_NONE.get(hint, ()))
+        elif field.name == "score":
+            options = ("logit_grad_norm",)
         changed = (kind(**{field.name: option}) for option in options)
         found += [method for method in changed if method not in found]
     return found

@@ -27,7 +27,7 @@ from contracts.drive import (
     run,
     steps,
 )
-from thresher import Plan, Pruner
+from thresher import Plan, Pruner, windows
 from thresher.draws import Draws
 from thresher.errors import SettingError
 from thresher.ledger import Ledger
@@ -154,7 +154,7 @@ def a_rule_without_draws_ignores_labels(method: Method) -> None:
 
 def settings_survive_repr_pickle_and_copy(method: Method) -> None:
     kind = type(method)
-    assert eval(repr(method), {kind.__name__: kind}) == method
+    assert eval(repr(method), {kind.__name__: kind, **vars(windows)}) == method
     assert pickle.loads(pickle.dumps(method)) == method
     assert copy.deepcopy(method) == method
     assert hash(copy.copy(method)) == hash(method)

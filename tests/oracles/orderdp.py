@@ -1,4 +1,7 @@
-"""OrderDP: draw s samples uniformly without replacement, train the q with the largest last loss."""
+"""OrderDP: draw s samples uniformly without replacement, train the q with the largest last loss.
+
+With `max_staleness`, those whose loss was not renewed for so long come first, the stalest before.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class Oracle:
     def __init__(self, method: OrderDP, num_samples: int) -> None:
         self.method, self.num_samples = method, num_samples
         self.loss = [math.inf] * num_samples
+        self.waited = [0] * num_samples  # epochs since the loss was renewed
 
     def plan(self, epoch: int, draws: Draws, target: float | None) -> dict[int, float]:
         n = self.num_samples
@@ -26,10 +30,17 @@ class Oracle:
         key = draws.uniform(n, "candidates", torch.float64).tolist()
         tie = draws.uniform(n, "ties", torch.float64).tolist()
         drawn = sorted(range(n), key=lambda i: key[i])[:s]
-        ranked = sorted(drawn, key=lambda i: (-self.loss[i], tie[i]))
-        return dict.fromkeys(ranked[:q], 1.0)
+        due = set[int]()
+        if self.method.max_staleness is not None:
+            due = {i for i in range(n) if self.waited[i] >= self.method.max_staleness}
+        first = sorted(due, key=lambda i: (-self.waited[i], tie[i]))
+        rest = sorted(set(drawn) - due, key=lambda i: (-self.loss[i], tie[i]))
+        return dict.fromkeys((first + rest)[:q], 1.0)
 
     def observe(self, steps: list[list[tuple[int, float]]]) -> None:
+        self.waited = [epochs + 1 for epochs in self.waited]
         for step in steps:
             for i, loss in step:
                 self.loss[i] = loss if math.isfinite(loss) else math.inf
+                if math.isfinite(loss):
+                    self.waited[i] = 0

@@ -16,16 +16,21 @@ from thresher import (
     KAKURENBO,
     UCB,
     EpsilonGreedy,
+    HistoricalRanking,
+    HistoricalReplacement,
     InfoBatch,
     Omission,
     OrderDP,
+    PersistentImportance,
     RandomPruning,
+    RandomWithinBatch,
     RePB,
     SeTa,
     Subset,
 )
 from thresher.draws import Draws
 from thresher.methods import Method
+from thresher.windows import Importance
 
 SIZE = 37
 EPOCHS = 9
@@ -35,14 +40,27 @@ MORE: list[Method] = [
     EpsilonGreedy(epsilon=1.0),
     EpsilonGreedy(kappa=0.3, epsilon=0.0, a=0.7),
     EpsilonGreedy(kappa=0.8, epsilon=0.4, period=3),
+    HistoricalRanking(large_batch=8),
+    HistoricalRanking(kappa=0.2, large_batch=16, beta_1=0.5, beta_2=0.8),
+    HistoricalReplacement(large_batch=8),
+    HistoricalReplacement(kappa=1.0, alpha=0.5, large_batch=16, beta_1=0.5, beta_2=0.8),
     InfoBatch(r=0.9),
     KAKURENBO(max_fraction=0.8, tau=0.3, milestones=((2, 0.7), (4, 0.2))),
     KAKURENBO(max_fraction=0.5, tau=0.0),
     Omission(kappa=0.2, alpha=0.5, beta_1=0.5, beta_2=0.8),
     Omission(kappa=0.9, alpha=0.0, beta_1=0.0, beta_2=0.0, sampling="bernoulli"),
+    Omission(large_batch=8),
+    Omission(kappa=0.3, alpha=0.5, large_batch=7),
+    Omission(kappa=0.2, large_batch=16, sampling="bernoulli"),
+    Omission(large_batch=1),
     OrderDP(rho_s=0.9, rho_q=0.2),
     OrderDP(rho_s=1.0, rho_q=1.0),
+    OrderDP(max_staleness=3),
+    OrderDP(rho_s=0.8, rho_q=0.3, max_staleness=1),
+    PersistentImportance(kappa=0.2, alpha=0.9, epsilon=0.1),
     RandomPruning(mode="cycle", prune_ratio=0.7),
+    RandomWithinBatch(large_batch=8),
+    RandomWithinBatch(kappa=0.3, large_batch=7),
     RePB(rho=0.0),
     RePB(rho=0.9, window=3),
     RePB(rho=1.0),
@@ -55,6 +73,8 @@ MORE: list[Method] = [
     SeTa(k=1, window=1),
     UCB(c=0.0),
     UCB(kappa=0.2, c=10.0, a=0.9, period=2),
+    RePB(rho=0.3, window=2, rule=Importance()),
+    RePB(rho=0.8, window=None, rule=Importance(epsilon=0.5), score="logit_grad_norm"),
 ]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 
+from thresher import windows
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
 from thresher.methods._method import Method, Reference, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 from thresher.weights import cumulative
+from thresher.windows import WindowRule
 
 
 @final
@@ -34,10 +35,12 @@ class RePB(Method):
         window: W in optimizer steps; None compares over the whole epoch (no local windows).
         resample: bring absent samples back; off only for the ablation, as the pool then drains.
         rescale: weight by E / N_i(E); off only for the ablation.
+        score: the name of the score that windows compare, such as "logit_grad_norm".
+        rule: what prunes inside a window in place of eq. 1; see `thresher.windows`.
 
     Guarantees: not per step. In the long run every sample contributes equally, whatever its own
         stationary chance to be kept: the forced first epoch cancels the weight's Jensen bias.
-    Cost: 6 bytes a sample.
+    Cost: 6 bytes a sample, or 13 bytes a sample with a `rule`.
 
     Example:
         >>> from thresher import Pruner, RePB
@@ -54,6 +57,8 @@ class RePB(Method):
     window: int | None = 1
     resample: bool = True
     rescale: bool = True
+    score: str = "loss"
+    rule: WindowRule | None = None
 
     unbiased_for: ClassVar[str] = "the mean gradient, in the long run"
     scalars: ClassVar[dict[str, float]] = {"rho": 0.0}
@@ -81,40 +86,35 @@ class RePB(Method):
     def first_prunable_epoch(self) -> int:
         return max(1, self.warmup_epochs)
 
+    @property
+    def needs(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.score,)
+
     def columns(self) -> tuple[Column, ...]:
-        return (
-            Column("in_set", torch.bool, True),
-            Column("below", torch.bool, False),
-            Column("count", torch.int32, 0),
-        )
+        in_set, count = Column("in_set", torch.bool, True), Column("count", torch.int32, 0)
+        return (in_set, count, *windows.columns(self.rule))
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         rho = self._rho(ledger, epoch)
-        chance = epoch.draws.uniform(ledger.num_samples, "selection")
+        uniform = epoch.draws.uniform(ledger.num_samples, "selection")
         in_set = ledger["in_set"]
-        kept = in_set & ~(ledger["below"] & (chance < rho))
+        kept = in_set & ~(uniform < windows.chances(ledger, self.rule, rho))
         if self.resample:
-            kept |= ~in_set & (chance < 1 - rho)
+            kept |= ~in_set & (uniform < 1 - rho)
         weights = cumulative(epoch.number, ledger["count"]) if self.rescale else None
         return Selection(kept=kept, weights=weights, facts={"rho": rho})
 
     def _rho(self, ledger: Ledger, epoch: Epoch) -> float:
         if epoch.target is None:
             return 0.5 if self.rho is None else self.rho
-        in_set, below = ledger.count(ledger["in_set"]), ledger.count(ledger["below"])
-        # x f is the share below; without resampling, absent samples are out whatever ρ is.
-        absent, wanted = ledger.num_samples - in_set, epoch.target * ledger.num_samples
-        if not self.resample:
+        absent, wanted = ledger.count(~ledger["in_set"]), epoch.target * ledger.num_samples
+        if not self.resample:  # then absent samples are out, whatever ρ is
             wanted, absent = max(0.0, wanted - absent), 0
-        prunable = below + absent
+        prunable = absent + ledger.sum(windows.chances(ledger, self.rule, 1.0))
         return min(1.0, wanted / prunable) if prunable else 1.0
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        # A comparison with NaN is false: samples without a score, or a window without one, stay.
-        loss, ids = trace.scores["loss"].numpy(), plan.ids.numpy()
-        below = trace.below_window_mean("loss", self.window).numpy()
-        below &= loss > -np.inf
-        for name, value in (("in_set", True), ("below", below)):
-            ledger[name].zero_().numpy()[ids] = value
+        ledger["in_set"].zero_().numpy()[plan.ids.numpy()] = True
         ledger["count"].add_(ledger["in_set"])
         ledger.scalars["rho"] = plan.facts.get("rho", 0.0)
+        windows.remember(ledger, plan, trace, rule=self.rule, score=self.score, window=self.window)

@@ -1,0 +1,119 @@
+"""Historical replacement: draw with replacement by gradient norm inside each large batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher import within
+from thresher._arrays import Array
+from thresher.ledger import Ledger
+from thresher.methods._gradient_memory import PAPER, GradientMemory, neutral, smoothed
+from thresher.methods._method import Reference, require_within
+from thresher.plan import Epoch, Selection
+
+# More draws than this a sample are for a ratio below 0.002, and cost more than they change.
+_MOST_DRAWS = 20.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class HistoricalReplacement(GradientMemory):
+    """Of each large batch of B samples draw b with replacement, by g_i = a_i / Σ a.
+
+    a_i = sqrt((1 - α) SCORE_i + α mean SCORE) as in `Omission`, with the mean over the large batch,
+    into which the epoch's order is cut. A sample drawn c times is trained once and weighted by
+    K c / (b g_i), K being the expected share of samples that are drawn at all: the paper's
+    w_i = 1 / (B g_i) for each draw, without training a sample twice. Unseen samples count as 1.
+
+    With `prune_ratio` the number of draws b is solved so that K is the share to train on; it grows
+    without bound as the ratio nears 0. The source has two sentences: Weighted Replacement with
+    historical statistics, B = 2b; details are from `Omission`.
+
+    Args:
+        kappa: κ = b / B when `prune_ratio` is not given; fewer are trained, as draws repeat.
+        beta_1: β₁, decay of a sample's score, per visit.
+        beta_2: β₂, decay of the norms' scale, per optimizer step.
+        alpha: α, smooths scores towards their mean. At 0 (ablation) a score of 0 never trains more.
+        large_batch: B in samples; twice the batch size in the paper.
+
+    Guarantees: with α > 0, unbiased for the mean gradient whatever the scores.
+    Cost: 4 bytes a sample, and a logit-gradient norm per trained sample.
+
+    Example:
+        >>> from thresher import HistoricalReplacement, Pruner
+        >>> pruner = Pruner(HistoricalReplacement(kappa=0.5), epochs=9, num_samples=10_000)
+        >>> 3800 < len(pruner.plan(0)) < 4100  # 1 - exp(-1/2) = 0.39 of them
+        True
+
+    References:
+        Learn from the Past: Dynamic Data Pruning with Historically Weighted Bernoulli Sampling, §5;
+        Hansen and Hurwitz, Ann. Math. Statist. 14 (1943).
+    """
+
+    alpha: float = 0.1
+    large_batch: int = 256
+
+    claims_unbiased: ClassVar[bool] = True
+    unbiased_for: ClassVar[str] = "the mean gradient"
+    reference: ClassVar[Reference] = PAPER
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within(self, "alpha", "[0, 1]", "a share")
+        require_within(self, "large_batch", "[1, inf)", "samples of a large batch")
+
+    def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
+        if epoch.target == 0:
+            return Selection(kept=ledger.everyone)
+        n, order = ledger.num_samples, epoch.order(ledger.everyone)
+        size = min(self.large_batch, n)
+        relative = self._relative(ledger["score"].numpy(), order, size)
+        draws, trained = _draws_a_sample(relative, size, self.kappa, epoch.target)
+        sizes = np.diff(np.append(np.arange(0, n, size), n))
+        num = np.maximum(within.quotas(sizes, round(draws * n), 0.5), 1)
+        weights, generator = np.empty(n, dtype=np.float32), epoch.draws.generator("selection")
+        group = first = 0
+        for ids in within.large_batches(order, size):
+            of_these = slice(group, group + len(ids))
+            chance = relative[first : first + ids.size].reshape(ids.shape)
+            count = within.counts(chance.astype(np.float64), num[of_these], generator)
+            expected = np.maximum(chance, 1e-30) * (num / sizes)[of_these, None]
+            weights[ids] = trained * count / expected
+            group, first = of_these.stop, first + ids.size
+        kept, column = torch.from_numpy(weights > 0), torch.from_numpy(weights)
+        return Selection(kept=kept, weights=column, certain_weight=trained)
+
+    def _relative(self, score: Array, order: Tensor, size: int) -> Array:
+        """Return B g in the epoch's order: importances over the mean of their large batch."""
+        result, first = np.ones(len(score), dtype=np.float32), 0
+        for ids in within.large_batches(order, size):
+            a = neutral(score.take(ids))
+            a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)
+            mean = a.mean(axis=1, keepdims=True)
+            places = result[first : first + ids.size].reshape(ids.shape)
+            np.divide(a, mean, out=places, where=mean > 0, casting="same_kind")
+            first += ids.size
+        return result
+
+
+def _draws_a_sample(
+    relative: Array, size: int, kappa: float, target: float | None
+) -> tuple[float, float]:
+    """Return b / B, and the share of samples that so many draws reach: mean 1 - (1 - g)^b."""
+    # Some 10⁵ samples tell the share to a thousandth.
+    some = relative[:: max(1, len(relative) >> 17)].astype(np.float64)
+    rate = -size * np.log1p(-np.minimum(some / size, 1 - 1e-6))
+    draws = kappa if target is None else (1 - target) / float(rate.mean())
+    while True:
+        missed = np.exp(-draws * rate)
+        trained = 1 - float(missed.mean())
+        short = 0.0 if target is None else 1 - target - trained
+        if short < 1e-9 or draws >= _MOST_DRAWS:
+            return draws, trained
+        # Newton's method on a concave function, from below: no step is too long.
+        draws = min(_MOST_DRAWS, draws + short / float((rate * missed).mean()))

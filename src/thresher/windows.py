@@ -1,0 +1,144 @@
+"""What RePB may do inside its windows: a rule is a pure function of scores and windows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher import within
+from thresher._arrays import unit_interval
+from thresher.errors import SettingError
+from thresher.ledger import Column, Ledger
+from thresher.plan import Plan, Trace
+
+__all__ = ["Importance", "WindowRule"]
+
+
+class WindowRule(ABC):
+    """The chance of each sample of a window to leave the set, from the scores of that window.
+
+    A frozen dataclass of its settings. Within a window the scores are of (nearly) the same model
+    and may be compared; across windows they may not, so a window's chances have to be the same
+    whatever the other windows are.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class LowerHalf(WindowRule):
+        ...     def chance(self, scores: Tensor, sizes: Tensor, rho: float) -> Tensor:
+        ...         parts = scores.split(sizes.tolist())
+        ...         return torch.cat([rho * (part < part.median()) for part in parts])
+        >>> LowerHalf().chance(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3]), rho=0.5).tolist()
+        [0.5, 0.0, 0.0]
+    """
+
+    @abstractmethod
+    def chance(self, scores: Tensor, sizes: Tensor, rho: float) -> Tensor:
+        """Return the chance of each sample to be pruned.
+
+        Args:
+            scores: finite, window after window, float32, shape (m,).
+            sizes: samples of each window, 1 or more, int64, shape (windows,), Σ sizes = m.
+            rho: ρ in [0, 1]: how hard to prune. Σ chance has to be in proportion to it, so that
+                RePB can solve it for a ratio.
+
+        Returns:
+            In [0, 1], shape (m,).
+        """
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Importance(WindowRule):
+    """Keep with a chance in proportion to the score: importance sampling, inside each window.
+
+    A sample stays with p = min((s + ε mean s) / c, 1), Σ p = (1 - ρ) · size of its window; negative
+    scores count as 0. With `RePB(score="logit_grad_norm")` this is "RePB + Salaün" of the RePB
+    paper's Table 9; how its sampler keeps a part of a window is not stated there and is ours.
+
+    Args:
+        epsilon: ε, added to the scores of a window, as a share of their mean.
+
+    Example:
+        >>> scores, sizes = torch.tensor([3.0, 1.0, 2.0, 2.0]), torch.tensor([2, 2])
+        >>> Importance(epsilon=0.0).chance(scores, sizes, rho=0.5).tolist()
+        [0.25, 0.75, 0.5, 0.5]
+    """
+
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.epsilon < float("inf"):
+            raise SettingError(f"Importance(epsilon={self.epsilon})", "0 or more, and finite")
+
+    def chance(self, scores: Tensor, sizes: Tensor, rho: float) -> Tensor:
+        """Return 1 - p; see `WindowRule.chance`."""
+        if rho >= 1:
+            return torch.full_like(scores, rho)
+        members = sizes.numpy()
+        positive = np.maximum(scores.numpy(), 0.0, dtype=np.float64)
+        mean = np.add.reduceat(positive, np.cumsum(members) - members) / members
+        positive += self.epsilon * np.repeat(mean, members)
+        p = within.probabilities(positive, 1 - rho, members)
+        return torch.from_numpy(np.subtract(1, p, out=p)).float()
+
+
+def columns(rule: WindowRule | None) -> tuple[Column, ...]:
+    """Return what is kept of an epoch for a rule: scores and windows; for eq. 1 (None), one bit."""
+    if rule is None:
+        return (Column("below", torch.bool, False),)
+    return (Column("score", torch.float32, np.nan), Column("window", torch.int32, -1))
+
+
+def remember(
+    ledger: Ledger,
+    plan: Plan,
+    trace: Trace,
+    *,
+    rule: WindowRule | None,
+    score: str,
+    window: int | None,
+) -> None:
+    """Write an epoch's scores into the columns of the rule; what has no score has no window."""
+    values, step, ids = trace.scores[score].numpy(), trace.step.numpy(), plan.ids.numpy()
+    if rule is None:
+        # A comparison with NaN is false: samples and windows without a score are not below.
+        below = trace.below_window_mean(score, window).numpy()
+        below &= values > -np.inf
+        ledger["below"].zero_().numpy()[ids] = below
+        return
+    known = np.isfinite(values)
+    number = np.minimum(step, 0) if window is None else step // window
+    ledger["score"].fill_(np.nan).numpy()[ids] = np.where(known, values, np.float32(np.nan))
+    ledger["window"].fill_(-1).numpy()[ids] = np.where(known, number, -1)
+
+
+def chances(ledger: Ledger, rule: WindowRule | None, rho: float) -> Tensor:
+    """Return the chance of each sample to be pruned, 0 without a score: float32, shape (n,).
+
+    Cost: for a rule, a sort of 8 bytes a sample, and the rule.
+    """
+    if rule is None:
+        return ledger["below"].float().mul_(rho)
+    window = ledger["window"].numpy()
+    result = np.zeros(len(window), dtype=np.float32)
+    ids = np.flatnonzero(window >= 0)
+    if not len(ids):
+        return torch.from_numpy(result)
+    low_bits = max(len(window) - 1, 1).bit_length()
+    keys = window.take(ids).astype(np.int64)
+    keys <<= low_bits
+    keys |= ids
+    keys.sort()
+    np.bitwise_and(keys, (1 << low_bits) - 1, out=ids)
+    keys >>= low_bits
+    sizes = np.diff(np.flatnonzero(np.diff(keys, prepend=-1)), append=len(keys))
+    del keys
+    scores = torch.from_numpy(ledger["score"].numpy().take(ids))
+    chance = rule.chance(scores, torch.from_numpy(sizes), rho)
+    result[ids] = unit_interval(chance, f"the chances of {rule}")
+    return torch.from_numpy(result)
