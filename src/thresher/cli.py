@@ -1,4 +1,4 @@
-"""The command line: `thresher compare`."""
+"""The command line: `thresher compare` and `thresher methods`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import thresher
 from thresher.bench.catalogue import BASELINES, DEFAULT_METHODS, METHODS, TASKS
 from thresher.bench.compare import Options, compare
+from thresher.cards import command
 from thresher.errors import SettingError, ThresherError
 
 _PUBLISHED = "published"
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f'{error}: the command line needs more packages: pip install "thresher[bench]"')
         return 1
     except SettingError as error:
-        _complain(f"{error}\nTry: thresher compare --help")
+        _complain(f"{error}\nTry: thresher {_named(arguments)} --help")
         return 2
     except ThresherError as error:
         _complain(str(error))
@@ -79,16 +80,29 @@ def parse(arguments: Sequence[str] | None) -> Options:
         >>> parse(["compare", "--seeds", "2", "--step-exponent", "published", "0.5"]).seeds
         (0, 1)
     """
-    given: Any = _parser().parse_args(None if arguments is None else list(arguments))
+    given: Any = _parser().parse_args(_given(arguments))
     return Options(**_values(given.as_dict()["compare"]))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    given = _given(arguments)
+    if given[:1] == ["methods"]:
+        # Before anything of an extra is imported: what there is can be read without them.
+        return command.methods(given[1:])
     from rich.console import Console
 
-    options = parse(arguments)
+    options = parse(given)
     # Where nobody watches, a table may be as wide as it likes.
     return compare(options, Console(width=None if sys.stdout.isatty() else 200))
+
+
+def _given(arguments: Sequence[str] | None) -> list[str]:
+    return sys.argv[1:] if arguments is None else list(arguments)
+
+
+def _named(arguments: Sequence[str] | None) -> str:
+    """The subcommand that was asked for, as far as one can tell."""
+    return "methods" if _given(arguments)[:1] == ["methods"] else "compare"
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +147,7 @@ def _parser() -> Any:
     commands.add_subcommand(
         "compare", _compare_parser(), help="train real models on full and pruned data"
     )
+    commands.add_subcommand("methods", ArgumentParser(prog="thresher methods"), help=command.HELP)
     return parser
 
 
