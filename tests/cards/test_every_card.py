@@ -125,7 +125,7 @@ def test_case_and_hyphens_make_no_difference(name: str) -> None:
 
 
 def test_a_misspelt_name_gets_the_nearest_one() -> None:
-    with pytest.raises(SettingError, match=r"one of Full, .*The nearest is 'InfoBatch'\."):
+    with pytest.raises(SettingError, match=r"one of .*Full, .*The nearest is 'InfoBatch'\."):
         card("infobach")
     with pytest.raises(SettingError, match=r"RePB\.$"):
         card("zzzz")

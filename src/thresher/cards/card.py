@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from typing import Any, final
 
 from thresher.ledger import Ledger
@@ -66,7 +67,7 @@ class Card:
             sections=sections,
             inherited=_inherited(kind),
             call=_call(kind),
-            needs=tuple(kind.needs),
+            needs=tuple(kind().needs),
             has_exact_rate=kind.has_exact_rate,
             unbiased_for=kind.unbiased_for,
             bytes_per_sample=None
@@ -104,9 +105,23 @@ def _dedented(lines: list[str]) -> str:
 
 
 def _inherited(kind: type[Any]) -> str:
-    """The Args of the classes that a method is derived from, nearest last."""
-    bases = [_parts(inspect.cleandoc(base.__doc__ or ""))[2] for base in kind.__mro__[:0:-1]]
-    return "\n".join(sections["Args"] for sections in bases if "Args" in sections)
+    """The Args of the classes that a method is derived from, nearest last, each name once."""
+    told: set[str] = set()
+    found: list[str] = []
+    for base in kind.__mro__:
+        text = _parts(inspect.cleandoc(base.__doc__ or ""))[2].get("Args", "")
+        entries = _entries(text)
+        if base is not kind:
+            found.append("\n".join(entries[name] for name in entries if name not in told))
+        told |= entries.keys()
+    return "\n".join(filter(None, reversed(found)))
+
+
+def _entries(text: str) -> dict[str, str]:
+    """Each name of an Args section with its description."""
+    starts = [match.start() for match in re.finditer(r"^\w+: ", text, re.MULTILINE)]
+    pieces = [text[i:j].rstrip() for i, j in pairwise([*starts, len(text)])]
+    return {piece.partition(":")[0]: piece for piece in pieces}
 
 
 def _call(kind: type[Any]) -> str:
