@@ -187,7 +187,7 @@ def test_repb_reaches_a_ratio_with_any_rule(ratio: float) -> None:
 
 # --------------------------------------------------------------------- a schedule around any method
 
-HISTORICAL = [kind for kind in CLASSES if kind.family == "historical" and kind is not Full]
+HISTORICAL = [kind for kind in CLASSES if kind.follows_prune_ratio]
 
 
 @pytest.mark.parametrize("kind", HISTORICAL, ids=lambda kind: kind.__name__)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from contracts.drive import losses, named, run
 from contracts.found import CLASSES
-from thresher import KAKURENBO, Full, InfoBatch, OrderDP, Pruner, RandomPruning, RePB
+from thresher import KAKURENBO, InfoBatch, OrderDP, Pruner, RandomPruning, RePB
 from thresher.errors import ThresherWarning
 from thresher.methods import Method
 from thresher.schedule import Budget, is_active, most_saved, target
@@ -19,8 +19,10 @@ from thresher.schedule import Budget, is_active, most_saved, target
 RATIOS = [0.3, 0.5, 0.7]
 SIZE = 2000
 
-# Full prunes nothing, InfoBatch nothing above the mean, KAKURENBO nothing that is not learnt yet.
-REACHING = [kind for kind in CLASSES if kind not in (Full, InfoBatch, KAKURENBO)]
+# InfoBatch prunes nothing above the mean, KAKURENBO nothing that is not learnt yet.
+REACHING = [
+    kind for kind in CLASSES if kind.follows_prune_ratio and kind not in (InfoBatch, KAKURENBO)
+]
 
 of_every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 of_reaching_classes = pytest.mark.parametrize("kind", REACHING, ids=lambda kind: kind.__name__)

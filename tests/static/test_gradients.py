@@ -23,9 +23,9 @@ def dense(data: Collected) -> Tensor:
     return torch.einsum("nc,nd->ncd", residuals, inputs).flatten(1)
 
 
-def close(found: Tensor, expected: Tensor) -> bool:
-    """Within float32 rounding of sums of a few hundred terms of the size of the largest."""
-    scale = float(expected.abs().max()) + 1e-12
+def close(found: Tensor, expected: Tensor, terms: Tensor | None = None) -> bool:
+    """Within float32 rounding of sums of a few hundred terms; their sizes, where they cancel."""
+    scale = float((expected if terms is None else terms).abs().max()) + 1e-12
     return bool(((found.double() - expected).abs() <= 1e-5 * scale).all())
 
 
@@ -37,14 +37,19 @@ def test_factored_gradients_are_the_gradients(seed: int, size: int, features: in
     others = torch.randint(size, (3,), generator=generator)
     weights = torch.rand(7, generator=generator)
     direction = torch.randn(data.num_classes, features + 1, generator=generator)
-    flat = direction.double().flatten()
+    flat, sizes = direction.double().flatten(), gradients.abs()
     assert close(data.gradient_norms(), gradients.norm(dim=1))
     assert close(data.gradient_norms(ids), gradients[ids].norm(dim=1))
-    assert close(data.inner_products(ids, others), gradients[ids] @ gradients[others].T)
-    assert close(data.gradient_sum().flatten(), gradients.sum(0))
-    assert close(data.gradient_sum(ids, weights).flatten(), weights.double() @ gradients[ids])
-    assert close(data.projections(direction), gradients @ flat)
-    assert close(data.projections(direction, ids), gradients[ids] @ flat)
+    assert close(
+        data.inner_products(ids, others),
+        gradients[ids] @ gradients[others].T,
+        sizes[ids] @ sizes[others].T,
+    )
+    assert close(data.gradient_sum().flatten(), gradients.sum(0), sizes.sum(0))
+    expected = weights.double() @ gradients[ids]
+    assert close(data.gradient_sum(ids, weights).flatten(), expected, sizes[ids].sum(0))
+    assert close(data.projections(direction), gradients @ flat, sizes @ flat.abs())
+    assert close(data.projections(direction, ids), gradients[ids] @ flat, sizes[ids] @ flat.abs())
 
 
 def test_signals_are_their_formulas() -> None:

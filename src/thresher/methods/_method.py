@@ -30,15 +30,13 @@ class Reference:
 class Method(ABC):
     """A published rule for what to train on: settings only, no state.
 
-    A method is a frozen dataclass of its paper's hyper-parameters. It declares the columns it
-    remembers, chooses samples from them before an epoch, and updates them from the epoch's trace
-    when it closes. It sees tensors by sample id; never a rank, a loader, a device or a clock.
+    A frozen dataclass of its paper's hyper-parameters: declares the columns it remembers, chooses
+    from them before an epoch, updates them after it; never sees a rank, a loader or a clock.
 
     Args:
         prune_ratio: the share of all sample visits to save over the *whole run*, in [0, 1), warm-up
             and annealing included; None leaves the rate to the method's own parameters.
-        delta: δ, the share of the epochs in which pruning is allowed: epoch e (from 0) is pruned
-            only if e + 1 <= δE; after that, all samples with weight 1.
+        delta: δ: epoch e (from 0) is pruned only if e + 1 <= δE; later ones train on everything.
         warmup_epochs: epochs at the start that train on everything.
     """
 
@@ -54,6 +52,8 @@ class Method(ABC):
     """Whether Σ w_i g_i over a plan is, in expectation over its draws, proportional to Σ g_i."""
     unbiased_for: ClassVar[str] = ""
     """What the weighted gradient is unbiased for, in words; empty if for nothing that is named."""
+    follows_prune_ratio: ClassVar[bool] = True
+    """Whether `prune_ratio` steers it; if not, a report only compares the rate with it."""
     has_exact_rate: ClassVar[bool] = False
     """Whether settings alone decide how many samples an epoch trains on, whatever their scores."""
     family: ClassVar[str] = "historical"
@@ -106,8 +106,8 @@ def require_one_of(method: object, name: str, *choices: str) -> None:
     """Refuse a setting that is none of its choices."""
     value = getattr(method, name)
     if value not in choices:
-        expected = " or ".join(map(repr, choices))
-        raise SettingError(f"{type(method).__name__}({name}={value!r})", expected)
+        came = f"{type(method).__name__}({name}={value!r})"
+        raise SettingError(came, " or ".join(map(repr, choices)))
 
 
 def require_share(owner: str, name: str, value: float) -> None:

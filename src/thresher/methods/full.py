@@ -33,6 +33,7 @@ class Full(Method):
     needs: ClassVar[tuple[str, ...]] = ()
     claims_unbiased: ClassVar[bool] = True
     unbiased_for: ClassVar[str] = "the mean gradient"
+    follows_prune_ratio: ClassVar[bool] = False
     has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="A Stochastic Approximation Method",

@@ -47,6 +47,7 @@ class Subset(Method):
     weights: Tensor | Sequence[float] | None = None
 
     needs: ClassVar[tuple[str, ...]] = ()
+    follows_prune_ratio: ClassVar[bool] = False
     has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="DeepCore: A Comprehensive Library for Coreset Selection in Deep Learning",
