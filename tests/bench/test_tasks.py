@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from contracts.found import CLASSES
 from thresher.bench.catalogue import METHODS, TASKS, UnknownNameError, build_method, require_known
 from thresher.bench.images import Images, TrainingSet
 from thresher.bench.tasks import DataError, task
@@ -50,6 +51,11 @@ def test_every_task_of_the_catalogue_has_its_file(name: str) -> None:
 def test_every_method_of_the_catalogue_can_be_built(name: str) -> None:
     ratio = build_method(name, 0.4).prune_ratio
     assert ratio == (None if name in ("full", "fewer-epochs", "fewer-epochs-scaled") else 0.4)
+
+
+def test_every_dynamic_method_of_the_library_can_be_compared() -> None:
+    named = {type(build_method(name, 0.4)).__name__ for name in METHODS}
+    assert named == {kind.__name__ for kind in CLASSES} - {"Subset"}, "bench/catalogue.py"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from thresher.bench.spelling import base_name, settings_of
+from thresher.bench.spelling import Part, base_name, settings_of
 from thresher.errors import SettingError
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ METHODS: dict[str, str] = {
     "orderdp": "OrderDP: of each random group of samples keeps those of highest loss",
     "omission": "Omission: drops by probability from a running mean of logit-gradient norms",
     "omission-systematic": "Omission with systematic draws, so every epoch has the same size",
+    "seta": "SeTa: slides a window over groups of like losses, from easy to hard",
+    "kakurenbo": "KAKURENBO: hides what is learnt and sure, and looks at it again after each epoch",
+    "epsilon-greedy": "ε-greedy: keeps the largest averaged losses and a few at random",
+    "ucb": "UCB: keeps the largest averaged losses plus their spread",
+    "persistent-importance": "Salaün et al.: draws in proportion to a remembered gradient norm",
+    "historical-replacement": "draws from large batches, with replacement, by Omission's scores",
+    "historical-ranking": "draws from large batches by the rank of Omission's scores",
+    "random-within-batch": "a random part of each large batch",
     "fewer-epochs": "no pruning, as many epochs fewer as the ratio says, same schedule shape",
     "fewer-epochs-scaled": "fewer-epochs with the learning rate multiplied by full/fewer epochs",
 }
@@ -42,10 +50,21 @@ _BUILT: dict[str, tuple[str, dict[str, Any]]] = {
     "orderdp": ("OrderDP", {}),
     "omission": ("Omission", {"sampling": "bernoulli"}),
     "omission-systematic": ("Omission", {"sampling": "systematic"}),
+    "seta": ("SeTa", {}),
+    "kakurenbo": ("KAKURENBO", {}),
+    "epsilon-greedy": ("EpsilonGreedy", {}),
+    "ucb": ("UCB", {}),
+    "persistent-importance": ("PersistentImportance", {}),
+    "historical-replacement": ("HistoricalReplacement", {}),
+    "historical-ranking": ("HistoricalRanking", {}),
+    "random-within-batch": ("RandomWithinBatch", {}),
     "fewer-epochs": ("Full", {}),
     "fewer-epochs-scaled": ("Full", {}),
 }
 """Name on the command line -> the class, and the settings that the name stands for."""
+
+_RULES = {"importance": "Importance"}
+"""Name of a rule for the windows of RePB -> its class in `thresher.windows`."""
 
 DEFAULT_METHODS = (*BASELINES, "infobatch", "repb", "orderdp", "omission")
 
@@ -139,6 +158,18 @@ def build_method(text: str, prune_ratio: float | None) -> Method:
     known = [field.name for field in fields(build) if field.name not in ("prune_ratio", *fixed)]
     for name in given:
         require_known(f"setting of {base_name(text)}", name, known)
-    if kind != "Full":
+        if isinstance(given[name], Part):
+            given[name] = _rule(given[name])
+    if build.follows_prune_ratio:
         given["prune_ratio"] = prune_ratio
     return build(**fixed, **given)
+
+
+def _rule(part: Part) -> object:
+    from thresher import windows
+
+    require_known("rule", part.name, _RULES)
+    build = getattr(windows, _RULES[part.name])
+    for name in part.settings:
+        require_known(f"setting of {part.name}", name, [field.name for field in fields(build)])
+    return build(**part.settings)

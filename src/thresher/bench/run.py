@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import thresher
 from thresher.bench.catalogue import build_method
 from thresher.bench.images import Images, TrainingSet, channel_values, normalised, whole_batch
 from thresher.bench.suite import Row, RunConfig
@@ -24,6 +23,7 @@ from thresher.bench.tasks import Task
 from thresher.errors import SettingError, ThresherWarning
 from thresher.methods import Full
 from thresher.pruner import Pruner
+from thresher.scores import named
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with the number of epochs done and the test accuracy in percent."""
@@ -171,13 +171,13 @@ def _train_epoch(parts: _Parts, device: str) -> None:
         parts.pruner,
         parts.scheduler,
     )
-    needs_gradient_norm = "logit_grad_norm" in pruner.method.needs
+    needs = [name for name in pruner.method.needs if name != "loss"]
     model.train()
     for images, labels in parts.loader:
         images, labels = images.to(device), labels.to(device)
         logits = model(images)
         losses = F.cross_entropy(logits, labels, reduction="none")
-        scores = thresher.scores.logit_grad_norm(logits, labels) if needs_gradient_norm else None
+        scores = named(pruner.method.needs, logits, labels, losses) if needs else None
         loss = pruner.reduce(losses, scores=scores)
         loss.backward()
         optimizer.step()

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import Any, NamedTuple
 
 from thresher.errors import SettingError
 
 _WORDS: dict[str, object] = {"true": True, "false": False, "none": None}
+
+
+class Part(NamedTuple):
+    """A setting that has settings itself: its name and they."""
+
+    name: str
+    settings: dict[str, Any]
 
 
 def base_name(text: str) -> str:
@@ -24,6 +31,7 @@ def settings_of(text: str) -> dict[str, Any]:
     """Return the settings that are written behind a method's name.
 
     Values are Python literals; a bare word is a string, and true, false and none are what they say.
+    A value may be a name with settings itself, and is a `Part` then.
 
     Raises:
         SettingError: it is not `name` or `name(setting=value, ...)`.
@@ -38,9 +46,7 @@ def settings_of(text: str) -> dict[str, Any]:
     name, _, inside = text.partition("(")
     try:
         call = ast.parse(f"f({inside}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError
-        return {str(word.arg): _value(word.value) for word in call.keywords if _named(word)}
+        return _settings(call)
     except (SyntaxError, ValueError) as error:
         raise SettingError(
             f"method {text!r}",
@@ -49,13 +55,15 @@ def settings_of(text: str) -> dict[str, Any]:
         ) from error
 
 
-def _named(keyword: ast.keyword) -> bool:
-    if keyword.arg is None:
+def _settings(call: ast.expr) -> dict[str, Any]:
+    if not isinstance(call, ast.Call) or call.args or any(not word.arg for word in call.keywords):
         raise ValueError
-    return True
+    return {str(word.arg): _value(word.value) for word in call.keywords}
 
 
 def _value(node: ast.expr) -> object:
     if isinstance(node, ast.Name):
         return _WORDS.get(node.id.lower(), node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return Part(node.func.id, _settings(node))
     return ast.literal_eval(node)
