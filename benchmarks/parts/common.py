@@ -35,8 +35,30 @@ METHODS: dict[str, tuple[Callable[[float], thresher.methods.Method], float]] = {
         lambda p: thresher.Omission(prune_ratio=p, sampling="bernoulli"),
         WITH_ORDER,
     ),
+    "Omission large batch": (
+        lambda p: thresher.Omission(prune_ratio=p, large_batch=2 * BATCH),
+        WITH_ORDER,
+    ),
+    "Historical replacement": (
+        lambda p: thresher.HistoricalReplacement(prune_ratio=p),
+        WITH_ORDER,
+    ),
+    "Historical ranking": (lambda p: thresher.HistoricalRanking(prune_ratio=p), WITH_ORDER),
+    "Random within batch": (lambda p: thresher.RandomWithinBatch(prune_ratio=p), WITH_ORDER),
+    "Persistent importance": (lambda p: thresher.PersistentImportance(prune_ratio=p), WITH_ORDER),
+    "OrderDP max_staleness": (
+        lambda p: thresher.OrderDP(prune_ratio=p, max_staleness=10),
+        WITH_ORDER,
+    ),
+    "RePB importance": (
+        lambda p: thresher.RePB(prune_ratio=p, rule=thresher.windows.Importance()),
+        WITH_ORDER,
+    ),
 }
 """Label -> (how it is made from a prune ratio, its bound in row 1)."""
+
+FLOAT64 = ("Omission", "ranking", "importance")
+"""Parts of the labels of rules with float64 probabilities, which may take more memory in row 4."""
 
 
 def scores_of(pruner: thresher.Pruner, losses: torch.Tensor) -> torch.Tensor | None:

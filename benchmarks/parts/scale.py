@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import thresher
-from parts.common import BATCH, METHODS, Line, scores_of
+from parts.common import BATCH, FLOAT64, METHODS, Line, scores_of
 
 _EPOCHS = 3  # plans of epochs 1 to 3 are measured: the first two close a full and a pruned epoch
 
@@ -102,7 +102,8 @@ def measure(sizes: list[int], prune_ratio: float, only: list[str]) -> list[Line]
             }
             # The budgets are for 10^8. Of smaller arrays the allocator keeps some for later.
             is_judged = size >= 10**8
-            limit = (56 if "Omission" in label else 40) if is_judged else None
+            has_chances = any(part in label for part in FLOAT64)
+            limit = (56 if has_chances else 40) if is_judged else None
             peak = max(plan["bytes"] for plan in plans)
             lines.append(Line("4 scale", f"{case}: peak", peak, "B/sample", limit))
             if is_judged:

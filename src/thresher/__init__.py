@@ -6,7 +6,7 @@ loader = pruner.wrap(loader)
 loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
-from thresher import errors, scores, static
+from thresher import errors, scores, static, windows
 from thresher.methods import (
     KAKURENBO,
     UCB,
@@ -52,4 +52,5 @@ __all__ = [
     "errors",
     "scores",
     "static",
+    "windows",
 ]

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from thresher import within
-from thresher._arrays import unit_interval
+from thresher._arrays import Array, unit_interval
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
 from thresher.plan import Plan, Trace
 
 __all__ = ["Importance", "WindowRule"]
+
+_CHUNK = 1 << 15
 
 
 class WindowRule(ABC):
@@ -124,21 +126,27 @@ def chances(ledger: Ledger, rule: WindowRule | None, rho: float) -> Tensor:
     """
     if rule is None:
         return ledger["below"].float().mul_(rho)
-    window = ledger["window"].numpy()
-    result = np.zeros(len(window), dtype=np.float32)
-    ids = np.flatnonzero(window >= 0)
-    if not len(ids):
-        return torch.from_numpy(result)
-    low_bits = max(len(window) - 1, 1).bit_length()
-    keys = window.take(ids).astype(np.int64)
-    keys <<= low_bits
-    keys |= ids
-    keys.sort()
-    np.bitwise_and(keys, (1 << low_bits) - 1, out=ids)
-    keys >>= low_bits
-    sizes = np.diff(np.flatnonzero(np.diff(keys, prepend=-1)), append=len(keys))
-    del keys
-    scores = torch.from_numpy(ledger["score"].numpy().take(ids))
-    chance = rule.chance(scores, torch.from_numpy(sizes), rho)
-    result[ids] = unit_interval(chance, f"the chances of {rule}")
+    keys, sizes = _by_window(ledger["window"].numpy())
+    low_bits = (1 << max(ledger.num_samples - 1, 1).bit_length()) - 1
+    score, result = ledger["score"].numpy(), np.zeros(ledger.num_samples, dtype=np.float32)
+    for windows, members in within.pieces(sizes):
+        ids = keys[members] & low_bits
+        scores, of_these = torch.from_numpy(score.take(ids)), torch.from_numpy(sizes[windows])
+        chance = rule.chance(scores, of_these, rho)
+        result[ids] = unit_interval(chance, f"the chances of {rule}")
     return torch.from_numpy(result)
+
+
+def _by_window(window: Array) -> tuple[Array, Array]:
+    """Return the ids of scored samples by window, below its number's bits; and windows' sizes."""
+    bits, filled = max(len(window) - 1, 1).bit_length(), 0
+    keys = np.empty(int(np.count_nonzero(window >= 0)), dtype=np.int64)
+    for start in range(0, len(window), _CHUNK):
+        part = window[start : start + _CHUNK]
+        ids = np.flatnonzero(part >= 0)
+        keys[filled : filled + len(ids)] = part.take(ids).astype(np.int64) << bits | ids + start
+        filled += len(ids)
+    keys.sort()
+    num_windows = int(keys[-1] >> bits) + 1 if filled else 0
+    sizes = np.diff(np.searchsorted(keys, np.arange(num_windows + 1) << bits))
+    return keys, sizes[sizes > 0]

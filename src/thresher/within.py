@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from thresher._arrays import Array
 
-__all__ = ["counts", "large_batches", "probabilities", "quotas", "ranks"]
+__all__ = ["counts", "large_batches", "pieces", "probabilities", "quotas", "ranks"]
 
 # Whole groups are worked on in pieces of about this many samples, which fit in the cache.
 _CHUNK = 1 << 15
@@ -89,14 +89,22 @@ def probabilities(importance: Array, share: float, sizes: Array | None = None) -
         )
     scale = 2.0 ** min(900 - math.frexp(largest)[1], 1000)
     result = np.empty(a.size)
-    for groups, members in _pieces(lengths):
+    for groups, members in pieces(lengths):
         part = np.multiply(a[members], scale, dtype=np.float64)
         result[members] = _solved(part, lengths[groups], share)
     return result.reshape(importance.shape)
 
 
-def _pieces(sizes: Array) -> Iterator[tuple[slice, slice]]:
-    """Yield neighbouring groups, and their members."""
+def pieces(sizes: Array) -> Iterator[tuple[slice, slice]]:
+    """Yield neighbouring groups of some ten thousand members together, and these members.
+
+    Args:
+        sizes: members of each group, int64, shape `(groups,)`.
+
+    Example:
+        >>> list(pieces(np.array([3, 2])))
+        [(slice(0, 2, None), slice(0, 5, None))]
+    """
     ends = np.cumsum(sizes)
     first = start = 0
     while first < len(sizes):

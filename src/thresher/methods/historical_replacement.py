@@ -71,49 +71,44 @@ class HistoricalReplacement(GradientMemory):
         if epoch.target == 0:
             return Selection(kept=ledger.everyone)
         n, order = ledger.num_samples, epoch.order(ledger.everyone)
-        size = min(self.large_batch, n)
-        relative = self._relative(ledger["score"].numpy(), order, size)
-        draws, trained = _draws_a_sample(relative, size, self.kappa, epoch.target)
+        size, score = min(self.large_batch, n), ledger["score"].numpy()
+        draws, trained = self._draws_a_sample(score, order, size, epoch.target)
         sizes = np.diff(np.append(np.arange(0, n, size), n))
         num = np.maximum(within.quotas(sizes, round(draws * n), 0.5), 1)
         weights, generator = np.empty(n, dtype=np.float32), epoch.draws.generator("selection")
-        group = first = 0
+        group = 0
         for ids in within.large_batches(order, size):
             of_these = slice(group, group + len(ids))
-            chance = relative[first : first + ids.size].reshape(ids.shape)
-            count = within.counts(chance.astype(np.float64), num[of_these], generator)
+            chance = self._relative(score.take(ids))
+            count = within.counts(chance, num[of_these], generator)
             expected = np.maximum(chance, 1e-30) * (num / sizes)[of_these, None]
             weights[ids] = trained * count / expected
-            group, first = of_these.stop, first + ids.size
+            group = of_these.stop
         kept, column = torch.from_numpy(weights > 0), torch.from_numpy(weights)
         return Selection(kept=kept, weights=column, certain_weight=trained)
 
-    def _relative(self, score: Array, order: Tensor, size: int) -> Array:
-        """Return B g in the epoch's order: importances over the mean of their large batch."""
-        result, first = np.ones(len(score), dtype=np.float32), 0
-        for ids in within.large_batches(order, size):
-            a = neutral(score.take(ids))
-            a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)
-            mean = a.mean(axis=1, keepdims=True)
-            places = result[first : first + ids.size].reshape(ids.shape)
-            np.divide(a, mean, out=places, where=mean > 0, casting="same_kind")
-            first += ids.size
-        return result
+    def _relative(self, score: Array) -> Array:
+        """Return B g: importances over the mean of their row, float64."""
+        a = neutral(score)
+        a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)
+        mean = a.mean(axis=1, keepdims=True)
+        return np.divide(a, mean, out=np.ones_like(a), where=mean > 0)
 
-
-def _draws_a_sample(
-    relative: Array, size: int, kappa: float, target: float | None
-) -> tuple[float, float]:
-    """Return b / B, and the share of samples that so many draws reach: mean 1 - (1 - g)^b."""
-    # Some 10⁵ samples tell the share to a thousandth.
-    some = relative[:: max(1, len(relative) >> 17)].astype(np.float64)
-    rate = -size * np.log1p(-np.minimum(some / size, 1 - 1e-6))
-    draws = kappa if target is None else (1 - target) / float(rate.mean())
-    while True:
-        missed = np.exp(-draws * rate)
-        trained = 1 - float(missed.mean())
-        short = 0.0 if target is None else 1 - target - trained
-        if short < 1e-9 or draws >= _MOST_DRAWS:
-            return draws, trained
-        # Newton's method on a concave function, from below: no step is too long.
-        draws = min(_MOST_DRAWS, draws + short / float((rate * missed).mean()))
+    def _draws_a_sample(
+        self, score: Array, order: Tensor, size: int, target: float | None
+    ) -> tuple[float, float]:
+        """Return b / B, and the share of samples that so many draws reach: mean 1 - (1 - g)^b."""
+        # Some 10⁵ samples tell the share to a thousandth.
+        some = within.large_batches(order, size)
+        some = list(some)[:: max(1, len(order) >> 17)]
+        relative = np.concatenate([self._relative(score.take(ids)).ravel() for ids in some])
+        rate = -size * np.log1p(-np.minimum(relative / size, 1 - 1e-6))
+        draws = self.kappa if target is None else (1 - target) / float(rate.mean())
+        while True:
+            missed = np.exp(-draws * rate)
+            trained = 1 - float(missed.mean())
+            short = 0.0 if target is None else 1 - target - trained
+            if short < 1e-9 or draws >= _MOST_DRAWS:
+                return draws, trained
+            # Newton's method on a concave function, from below: no step is too long.
+            draws = min(_MOST_DRAWS, draws + short / float((rate * missed).mean()))

@@ -82,12 +82,14 @@ class OrderDP(Method):
         candidates = draws.exact_count(ledger.everyone, drawn, keys)
         del keys
         loss, ties = ledger["loss"], epoch.draws.uniform(ledger.num_samples, "ties", torch.float64)
-        if self.max_staleness is not None:
-            due = ledger["age"] >= self.max_staleness
-            candidates |= due
-            loss = loss.masked_fill(due, math.inf)
-            ties -= ledger["age"].where(due, 0)
-        return Selection(kept=draws.top_q(loss, trained, ties, among=candidates))
+        if self.max_staleness is None:
+            return Selection(kept=draws.top_q(loss, trained, ties, among=candidates))
+        due = ledger["age"] >= self.max_staleness
+        rest = trained - ledger.count(due)
+        if rest < 0:
+            return Selection(kept=draws.top_q(ledger["age"], trained, ties, among=due))
+        candidates &= ~due
+        return Selection(kept=draws.top_q(loss, rest, ties, among=candidates).logical_or_(due))
 
     def sizes(self, num_samples: int, target: float | None = None) -> tuple[int, int]:
         """Return s and q for n samples: by `rho_s` and `rho_q`, or by a share to leave out."""

@@ -96,9 +96,9 @@ class RePB(Method):
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         rho = self._rho(ledger, epoch)
+        in_set, to_prune = ledger["in_set"], windows.chances(ledger, self.rule, rho)
         uniform = epoch.draws.uniform(ledger.num_samples, "selection")
-        in_set = ledger["in_set"]
-        kept = in_set & ~(uniform < windows.chances(ledger, self.rule, rho))
+        kept = in_set & ~(uniform < to_prune)
         if self.resample:
             kept |= ~in_set & (uniform < 1 - rho)
         weights = cumulative(epoch.number, ledger["count"]) if self.rescale else None
