@@ -45,6 +45,7 @@ class Row:
     ids: list[int]
     weights: list[float]
     columns: dict[str, list[float]] = field(default_factory=dict)
+    scalars: dict[str, float] = field(default_factory=dict)
 
 
 GOLDEN = [
@@ -97,6 +98,7 @@ GOLDEN = [
             "member": [0, 1, 0, 0, 1, 0, 0, 0, 0, 1],
             "weight": [1.0, 0.25, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.75],
         },
+        scalars={"replaced": 1.0},
         ids=[9, 1, 4],
         weights=[0.75, 0.25, 0.5],
     ),
@@ -178,6 +180,7 @@ def test_plan_of_epoch_3_under_seed_7_is(row: Row) -> None:
     assert row.columns.keys() == ledger.columns.keys()
     for name, values in row.columns.items():
         ledger[name].copy_(torch.tensor(values))
+    ledger.scalars.update(row.scalars)
     budget = Budget(num_samples=size, epochs=12)
     plan = Planner(method=row.method, seed=7).plan(ledger, budget, epoch=3, visits=15)
     assert plan.ids.tolist() == row.ids

@@ -263,6 +263,9 @@ def test_half_precision_is_widened() -> None:
     assert data.probabilities is not None
     assert exact.probabilities is not None
     assert torch.allclose(data.probabilities.sum(1), torch.ones(SIZE), atol=1e-6)
+    # Rounded by the model alone: what is made of its logits is made in float32.
+    own = Collected(labels=data.labels, num_classes=3, probabilities=data.probabilities)
+    assert torch.allclose(data.scores["loss"], own.signal("loss"), atol=1e-5)
     # bfloat16 has 8 bits; the logits are of order 1.
     assert torch.allclose(data.probabilities, exact.probabilities, atol=0.05)
 

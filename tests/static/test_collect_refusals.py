@@ -54,6 +54,21 @@ def forward_nothing(model: nn.Module, batch: Any) -> tuple[Tensor, None]:
     return model(batch[0]), None
 
 
+class Box:
+    """A batch of a kind that nothing can be seen in."""
+
+    def __init__(self, samples: list[Any]) -> None:
+        self.x, self.y = torch.utils.data.default_collate(samples)
+
+
+def unboxed(model: nn.Module, batch: Box) -> tuple[Tensor, Tensor]:
+    return model(batch.x), batch.y
+
+
+def boxes(*needs: str) -> object:
+    return collect(network(), DataLoader(samples(), 8, collate_fn=Box), fn=unboxed, needs=needs)
+
+
 Attempt = Callable[[], object]
 
 REFUSED: dict[str, tuple[Attempt, type[ThresherError], str]] = {
@@ -92,6 +107,8 @@ REFUSED: dict[str, tuple[Attempt, type[ThresherError], str]] = {
         MissingScoreError,
         "'loss'",
     ),
+    "per-sample gradients of an opaque batch": (lambda: boxes("grand"), SettingError, "Box"),
+    "perturbations of an opaque batch": (lambda: boxes("deepfool"), SettingError, "DeepFool"),
     "no models": (lambda: collect([], plain()), SettingError, "one model or more"),
     "weights of other models": (
         lambda: collect(network(), plain(), weights=(1.0, 2.0)),

@@ -79,6 +79,8 @@ def test_what_the_ledger_holds_replaces_what_was_given() -> None:
     hand.train()
     hand.ledger["member"][[8, 9]] = True
     hand.ledger["weight"][[8, 9]] = torch.tensor([0.25, 4.0])
+    assert set(hand.plan().ids.tolist()) == set(IDS)
+    hand.ledger.scalars["replaced"] += 1
     plan = hand.plan()
     assert dict(zip(plan.ids.tolist(), plan.weights.tolist(), strict=True)) == {8: 0.25, 9: 4.0}
 

@@ -47,6 +47,7 @@ class Subset(Method):
     weights: Tensor | Sequence[float] | None = None
 
     needs: ClassVar[tuple[str, ...]] = ()
+    scalars: ClassVar[dict[str, float]] = {"replaced": 0.0}
     follows_prune_ratio: ClassVar[bool] = False
     has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
@@ -66,7 +67,7 @@ class Subset(Method):
         return (Column("member", torch.bool, False), Column("weight", torch.float32, 1.0))
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        if ledger["member"].any():
+        if ledger.scalars["replaced"]:
             return Selection(kept=ledger["member"].clone(), weights=ledger["weight"].clone())
         if self.ids is None:
             return Selection(kept=ledger.everyone)

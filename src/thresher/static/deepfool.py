@@ -33,7 +33,7 @@ class DeepFool(ScoreMethod):
         [1, 3]
 
     References:
-        Ducoffe and Precioso, Algorithm 1; Moosavi-Dezfooli et al., DeepFool (CVPR 2016), for the
+        Ducoffe and Precioso, for the rule; Moosavi-Dezfooli et al., DeepFool (CVPR 2016), for the
         perturbation.
     """
 

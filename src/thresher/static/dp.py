@@ -48,7 +48,7 @@ class DP(SetMethod):
         [1, 3]
 
     References:
-        Yang et al., equations 3 and 6 (the set of a given size).
+        Yang et al., the problem in which the number of samples is given.
     """
 
     damping: float = 0.01

@@ -30,7 +30,7 @@ class EL2N(ScoreMethod):
         [1, 2]
 
     References:
-        Paul et al., section 2 and Appendix A.
+        Paul et al., the error L2-norm score.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("el2n",)

@@ -31,7 +31,7 @@ class Forgetting(ScoreMethod):
         [2, 1]
 
     References:
-        Toneva et al., Definition 2.1 and Algorithm 1.
+        Toneva et al., forgetting events.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("forgetting",)

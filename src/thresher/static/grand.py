@@ -37,7 +37,7 @@ class GraND(ScoreMethod):
         [1, 2]
 
     References:
-        Paul et al., Definition 2.1.
+        Paul et al., the gradient norm score.
     """
 
     parameters: Literal["all", "last_layer"] = "all"

@@ -31,7 +31,7 @@ class LeastConfidence(ScoreMethod):
         [1, 2]
 
     References:
-        Coleman et al., section 3.
+        Coleman et al., uncertainty rules as they are used for coresets.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("least_confidence",)

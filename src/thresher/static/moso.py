@@ -38,7 +38,7 @@ class MoSo(ScoreMethod):
         [2, 0]
 
     References:
-        Tan et al., section 3 and its released scoring code.
+        Tan et al., and their released scoring code.
     """
 
     balanced: bool = True

@@ -24,8 +24,8 @@ class PerplexityBand(ScoreMethod):
 
     Args:
         band: "low" and "high" keep an end; "medium" the ranks around the median, from 50 − κ/2 to
-            50 + κ/2 percent when κ percent are kept. Which is best depends on the data (in the
-            paper: high for the Pile, medium for Dolma) and is chosen by validation.
+            50 + κ/2 percent when κ percent are kept. Which is best depends on the data, and is
+            chosen by validation.
 
     Guarantees: none on the gradient; nested over prune ratios. A loss that is no number ranks
         first, whatever the band.
@@ -38,7 +38,7 @@ class PerplexityBand(ScoreMethod):
         [2, 1, 4]
 
     References:
-        Ankner et al., section 2.
+        Ankner et al., low, medium and high selection.
     """
 
     band: Literal["low", "medium", "high"] = "medium"

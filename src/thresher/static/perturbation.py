@@ -44,7 +44,8 @@ def squared_perturbation(
         # New each time, so that no leaf that wants a gradient is ever written to.
         point = (start[left] + (1 + _OVERSHOOT) * moved[left].to(start.dtype)).requires_grad_()
         with torch.enable_grad():
-            outputs = logits(point, left)
+            # The model may be on another device than the batch.
+            outputs = logits(point, left).to(start.device)
             if step == 0:
                 likeliest = outputs.detach().topk(min(num_classes, outputs.shape[1]), dim=1)
                 predicted, others = likeliest.indices[:, 0], likeliest.indices[:, 1:]

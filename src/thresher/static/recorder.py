@@ -81,7 +81,8 @@ class TrainingRecorder:
                     f"ids from {low} to {high}", f"ids of the {self.num_samples} samples"
                 )
         columns = self._on(logits.device)
-        places, labels = given.to(logits.device), labels.to(logits.device)
+        device = logits.device
+        places, labels = (each.to(device, non_blocking=True) for each in (given, labels))
         is_correct = logits.argmax(1) == labels
         columns["forgotten"][places] += (columns["correct"][places] & ~is_correct).int()
         columns["correct"][places] = is_correct
