@@ -12,7 +12,7 @@ _PLACES = 512
 # small steps of many groups, of little use.
 _ROUNDS = 40
 # Sums up to any position are a running sum of blocks and a part of one.
-_BLOCK = 1 << 12
+_BLOCK = 1 << 6
 
 
 def boundaries(values: Array, num_groups: int) -> Array:
@@ -122,11 +122,10 @@ class _Line:
     def _sums_before(self, places: Array) -> Array:
         """Return Σ (x − mean of all) over the values before each place: float64."""
         blocks = places // _BLOCK
-        rest = [
-            self.values[start:stop].sum(dtype=np.float64)
-            for start, stop in zip(blocks * _BLOCK, places, strict=True)
-        ]
-        return self._sums[blocks] + rest - self._mean * places
+        at = blocks[:, None] * _BLOCK + np.arange(_BLOCK)
+        part = self.values.take(at, mode="clip")
+        part[at >= places[:, None]] = 0
+        return self._sums[blocks] + part.sum(1, dtype=np.float64) - self._mean * places
 
     def _apart(self, positions: Array) -> Array:
         """Return the positions, ascending, moved to where their values begin; with both ends."""
