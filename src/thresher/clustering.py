@@ -8,8 +8,11 @@ from thresher._arrays import Array
 
 # A search is among about this many places to cut: its matrix of 2 MB stays in the cache.
 _PLACES = 512
+# A round quarters distances: 10 lead from places among 10⁸ values to neighbours. More are taken by
+# small steps of many groups, of little use.
+_ROUNDS = 40
 # Sums up to any position are a running sum of blocks and a part of one.
-_BLOCK = 1 << 12
+_BLOCK = 1 << 6
 
 
 def boundaries(values: Array, num_groups: int) -> Array:
@@ -19,7 +22,7 @@ def boundaries(values: Array, num_groups: int) -> Array:
     values, dynamic programming finds the optimum. With more, it finds the best of 512 places to
     cut (equal counts apart, equal distances apart, and ever closer to both ends), then the best of
     512 places around these cuts, closer each time, until no choice among the neighbouring values
-    is better: the optimum near the best coarse one.
+    is better, or after 40 rounds: the optimum near the best coarse one.
 
     Args:
         values: finite, float32 or float64, shape `(num,)`, in any order.
@@ -29,7 +32,7 @@ def boundaries(values: Array, num_groups: int) -> Array:
         Shape `(groups − 1,)`, ascending, the values' dtype: the smallest of each group but the
         first. No group is empty, and the order of the values does not matter.
 
-    Cost: a sort, about 10 ms per 10⁶ values; some 40 ms for k = 5, however many they are; one copy.
+    Cost: about 30 ms for 10⁵ values in 5 or 10 groups, 50 for 10⁶, 200 for 10⁷; one copy of them.
 
     Example:
         >>> boundaries(np.array([9.0, 1.0, 1.2, 8.8, 0.9, 5.0]), 3).tolist()
@@ -40,7 +43,9 @@ def boundaries(values: Array, num_groups: int) -> Array:
     line = _Line(values)
     places, is_all = line.places()
     cuts, gain = line.best(places, num_groups)
-    while not is_all:
+    for _ in range(_ROUNDS):
+        if is_all:
+            break
         places, is_all = line.closer(places, cuts)
         found, more = line.best(places, num_groups)
         if more > gain:
@@ -58,13 +63,14 @@ class _Line:
         sums = np.add.reduceat(self.values, starts, dtype=np.float64)
         self._sums = np.concatenate([[0.0], np.cumsum(sums)])
         self._mean = self._sums[-1] / len(values)
+        self._is_new = np.ones(len(values), dtype=np.bool_)
+        np.not_equal(self.values[1:], self.values[:-1], out=self._is_new[1:])
 
     def places(self) -> tuple[Array, bool]:
         """Return positions to cut at, with both ends, and whether these are all there are."""
         size, values = len(self.values), self.values
-        is_new = values[1:] != values[:-1]
-        if np.count_nonzero(is_new) < _PLACES:
-            return np.concatenate([[0], np.flatnonzero(is_new) + 1, [size]]), True
+        if np.count_nonzero(self._is_new) <= _PLACES:
+            return np.append(np.flatnonzero(self._is_new), size), True
         num = _PLACES // 2 - 2 * size.bit_length()
         by_count = np.arange(1, num) * size // num
         steps = np.arange(1, num, dtype=np.float64) / num
@@ -74,17 +80,23 @@ class _Line:
         return self._apart(np.concatenate([by_count, by_distance, to_ends, size - to_ends])), False
 
     def closer(self, places: Array, cuts: Array) -> tuple[Array, bool]:
-        """Return positions around the cuts, from the place before each to the one after it.
+        """Return places about the cuts, four times as close, and whether these are all there are.
 
-        And whether no value between these is left out.
+        All, that is, from some places before each cut to some places after it.
         """
         each = max(8, _PLACES // max(1, len(cuts) - 2))
         found, is_all = [cuts], True
         for at in np.searchsorted(places, cuts[1:-1]):
-            low, high = places[max(at - each // 4, 0)], places[min(at + each // 4, len(places) - 1)]
-            num = int(min(each, high - low + 1))
-            is_all = is_all and num == high - low + 1
-            found.append(low + (high - low) * np.arange(num) // (num - 1))
+            low, high = places[max(at - each // 8, 0)], places[min(at + each // 8, len(places) - 1)]
+            wide = slice(max(low - (high - low), 0), high + (high - low))
+            for part in (wide, slice(low, high + 1)):
+                is_new = self._is_new[part]
+                if np.count_nonzero(is_new) <= each:
+                    found.append(part.start + np.flatnonzero(is_new))
+                    break
+            else:
+                found.append(low + (high - low) * np.arange(each + 1) // each)
+                is_all = False
         return self._apart(np.concatenate(found)), is_all
 
     def best(self, places: Array, num_groups: int) -> tuple[Array, float]:
@@ -110,11 +122,10 @@ class _Line:
     def _sums_before(self, places: Array) -> Array:
         """Return Σ (x − mean of all) over the values before each place: float64."""
         blocks = places // _BLOCK
-        rest = [
-            self.values[start:stop].sum(dtype=np.float64)
-            for start, stop in zip(blocks * _BLOCK, places, strict=True)
-        ]
-        return self._sums[blocks] + rest - self._mean * places
+        at = blocks[:, None] * _BLOCK + np.arange(_BLOCK)
+        part = self.values.take(at, mode="clip")
+        part[at >= places[:, None]] = 0
+        return self._sums[blocks] + part.sum(1, dtype=np.float64) - self._mean * places
 
     def _apart(self, positions: Array) -> Array:
         """Return the positions, ascending, moved to where their values begin; with both ends."""

@@ -40,7 +40,7 @@ class SeTa(Method):
 
     Guarantees: over k - w + 1 epochs in which samples keep their groups, group j (from 1) is
         in the window for min(j, w, k - w + 1, k - j + 1) of them. Biased: ends are visited less.
-    Cost: 4 bytes a sample, and about 20 ms per 10⁶ samples for the clustering.
+    Cost: 4 bytes a sample, and about 50 ms per 10⁶ samples for the clustering.
 
     Example:
         >>> from thresher import Pruner, SeTa
