@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -119,34 +120,65 @@ def remember(
     ledger["window"].fill_(-1).numpy()[ids] = np.where(known, number, -1)
 
 
-def chances(ledger: Ledger, rule: WindowRule | None, rho: float) -> Tensor:
-    """Return the chance of each sample to be pruned, 0 without a score: float32, shape (n,).
+def judged(ledger: Ledger, rule: WindowRule | None) -> ByMean | ByRule:
+    """Return the last epoch's scores as a rule sees them."""
+    return ByMean(ledger) if rule is None else ByRule(ledger, rule)
 
-    Cost: for a rule, a sort of 8 bytes a sample, and the rule.
+
+@final
+class ByMean:
+    """Equation 1: what was below the mean of its window is pruned with chance ρ."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def prunable(self) -> float:
+        """Return Σ chance at ρ = 1."""
+        return self._ledger.count(self._ledger["below"])
+
+    def chances(self, rho: float) -> Tensor:
+        """Return the chance of each sample to be pruned: float32, shape (n,)."""
+        return self._ledger["below"].float().mul_(rho)
+
+
+@final
+class ByRule:
+    """A rule's chances, 0 without a score.
+
+    Cost: a sort of 8 bytes a sample, reading scores in another order, and the rule, which is given
+        whole windows of some ten thousand samples at a time.
     """
-    if rule is None:
-        return ledger["below"].float().mul_(rho)
-    keys, sizes = _by_window(ledger["window"].numpy())
-    low_bits = (1 << max(ledger.num_samples - 1, 1).bit_length()) - 1
-    score, result = ledger["score"].numpy(), np.zeros(ledger.num_samples, dtype=np.float32)
-    for windows, members in within.pieces(sizes):
-        ids = keys[members] & low_bits
-        scores, of_these = torch.from_numpy(score.take(ids)), torch.from_numpy(sizes[windows])
-        chance = rule.chance(scores, of_these, rho)
-        result[ids] = unit_interval(chance, f"the chances of {rule}")
-    return torch.from_numpy(result)
 
+    def __init__(self, ledger: Ledger, rule: WindowRule) -> None:
+        window, score = ledger["window"].numpy(), ledger["score"].numpy()
+        self._rule, self._num_samples = rule, ledger.num_samples
+        bits = max(len(window) - 1, 1).bit_length()
+        keys, filled = np.empty(np.count_nonzero(window >= 0), dtype=np.int64), 0
+        for start in range(0, len(window), _CHUNK):
+            part = window[start : start + _CHUNK]
+            ids = np.flatnonzero(part >= 0)
+            place = slice(filled, filled + len(ids))
+            keys[place] = part.take(ids).astype(np.int64) << bits | ids + start
+            filled = place.stop
+        keys.sort()
+        num_windows = int(keys[-1] >> bits) + 1 if filled else 0
+        sizes = np.diff(np.searchsorted(keys, np.arange(num_windows + 1) << bits))
+        self._sizes, self._ids = sizes[sizes > 0], np.bitwise_and(keys, (1 << bits) - 1, keys)
+        self._scores = score.take(self._ids)
 
-def _by_window(window: Array) -> tuple[Array, Array]:
-    """Return the ids of scored samples by window, below its number's bits; and windows' sizes."""
-    bits, filled = max(len(window) - 1, 1).bit_length(), 0
-    keys = np.empty(int(np.count_nonzero(window >= 0)), dtype=np.int64)
-    for start in range(0, len(window), _CHUNK):
-        part = window[start : start + _CHUNK]
-        ids = np.flatnonzero(part >= 0)
-        keys[filled : filled + len(ids)] = part.take(ids).astype(np.int64) << bits | ids + start
-        filled += len(ids)
-    keys.sort()
-    num_windows = int(keys[-1] >> bits) + 1 if filled else 0
-    sizes = np.diff(np.searchsorted(keys, np.arange(num_windows + 1) << bits))
-    return keys, sizes[sizes > 0]
+    def prunable(self) -> float:
+        """Return Σ chance at ρ = 1."""
+        return sum(float(np.sum(chance)) for _, chance in self._pieces(1.0))
+
+    def chances(self, rho: float) -> Tensor:
+        """Return the chance of each sample to be pruned: float32, shape (n,)."""
+        result = np.zeros(self._num_samples, dtype=np.float32)
+        for members, chance in self._pieces(rho):
+            result[self._ids[members]] = chance
+        return torch.from_numpy(result)
+
+    def _pieces(self, rho: float) -> Iterator[tuple[slice, Array]]:
+        for some, members in within.pieces(self._sizes):
+            scores = torch.from_numpy(self._scores[members])
+            chance = self._rule.chance(scores, torch.from_numpy(self._sizes[some]), rho)
+            yield members, unit_interval(chance, f"the chances of {self._rule}")

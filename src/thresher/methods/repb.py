@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+from torch import Tensor
 
 from thresher import windows
 from thresher.errors import SettingError
@@ -13,7 +14,6 @@ from thresher.ledger import Column, Ledger
 from thresher.methods._method import Method, Reference, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 from thresher.weights import cumulative
-from thresher.windows import WindowRule
 
 
 @final
@@ -23,12 +23,10 @@ class RePB(Method):
 
     At the end of an epoch a trained sample with s_i < mean of its window leaves with probability ρ,
     and one that was absent returns with probability 1 - ρ (eq. 1 and 2). A window is W optimizer
-    steps, over all ranks and micro-batches. In the next epoch the loss of i is weighted by
-    E / N_i(E): completed epochs over epochs it was in (eq. 3), the current one not counted. The
-    first epoch trains on everything; a sample without a finite score stays.
-
-    The paper never states its ρ. With `prune_ratio` an epoch solves ρ = min(1, P / (x f + 1 - x)):
-    x the share in the set, f its share below the window mean, P the epoch's share to leave out.
+    steps, over all ranks and micro-batches. The loss of i is then weighted by E / N_i(E), completed
+    epochs over those it was in (eq. 3). The first epoch trains on everything; without a finite
+    score a sample stays. The paper never states its ρ; with `prune_ratio` an epoch solves it:
+    min(1, P / (x f + 1 - x)), x the share in the set, f its share below the mean, P to leave out.
 
     Args:
         rho: ρ in [0, 1]; None without a `prune_ratio` means 0.5.
@@ -58,7 +56,7 @@ class RePB(Method):
     resample: bool = True
     rescale: bool = True
     score: str = "loss"
-    rule: WindowRule | None = None
+    rule: windows.WindowRule | None = None
 
     unbiased_for: ClassVar[str] = "the mean gradient, in the long run"
     scalars: ClassVar[dict[str, float]] = {"rho": 0.0}
@@ -95,23 +93,25 @@ class RePB(Method):
         return (in_set, count, *windows.columns(self.rule))
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        rho = self._rho(ledger, epoch)
-        in_set, to_prune = ledger["in_set"], windows.chances(ledger, self.rule, rho)
-        uniform = epoch.draws.uniform(ledger.num_samples, "selection")
+        rho, to_prune = self._judged(ledger, epoch)
+        in_set, uniform = ledger["in_set"], epoch.draws.uniform(ledger.num_samples, "selection")
         kept = in_set & ~(uniform < to_prune)
         if self.resample:
             kept |= ~in_set & (uniform < 1 - rho)
         weights = cumulative(epoch.number, ledger["count"]) if self.rescale else None
         return Selection(kept=kept, weights=weights, facts={"rho": rho})
 
-    def _rho(self, ledger: Ledger, epoch: Epoch) -> float:
-        if epoch.target is None:
-            return 0.5 if self.rho is None else self.rho
-        absent, wanted = ledger.count(~ledger["in_set"]), epoch.target * ledger.num_samples
-        if not self.resample:  # then absent samples are out, whatever ρ is
-            wanted, absent = max(0.0, wanted - absent), 0
-        prunable = absent + ledger.sum(windows.chances(ledger, self.rule, 1.0))
-        return min(1.0, wanted / prunable) if prunable else 1.0
+    def _judged(self, ledger: Ledger, epoch: Epoch) -> tuple[float, Tensor]:
+        """Return ρ, and each sample's chance to be pruned if it is in the set."""
+        judged = windows.judged(ledger, self.rule)
+        rho = 0.5 if self.rho is None else self.rho
+        if epoch.target is not None:
+            absent = ledger.count(~ledger["in_set"])
+            out = 0 if self.resample else absent  # whatever ρ is
+            prunable = judged.prunable() + absent - out
+            wanted = max(0.0, epoch.target * ledger.num_samples - out)
+            rho = min(1.0, wanted / prunable) if prunable else 1.0
+        return rho, judged.chances(rho)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         ledger["in_set"].zero_().numpy()[plan.ids.numpy()] = True
