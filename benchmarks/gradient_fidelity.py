@@ -1,0 +1,230 @@
+"""What each method's selection does to the gradient, on real data and small networks.
+
+    python benchmarks/gradient_fidelity.py                  # 3 minutes on one core
+    python benchmarks/gradient_fidelity.py --tasks digits
+
+Every historical method is measured, found without a list.
+
+Gradients: a reference run trains on everything. Each method plans beside it and is shown the scores
+of the samples it planned, as the reference run saw them: under one seed a plan is a part of the
+full one in the same order, so RePB's windows are of single steps here as well. Early, in the middle
+and late each method's ledger is drawn from again and again, and the weighted gradient of each draw
+is compared with that of all samples at the same parameters, which are the same for all methods.
+
+Overlap and visits are of runs that each method trains on its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from parts.fidelity_table import PHASES, RATIOS, markdown
+from parts.small_runs import KNOWN_SCORES, SETUPS, Data, Setup, load, losses_of, train
+from torch import Tensor, nn
+
+import thresher
+from thresher.bench.provenance import commit, machine, versions
+from thresher.cards import method_classes
+from thresher.diagnostics import (
+    Fidelity,
+    compare_fidelity,
+    gradient_fidelity,
+    ledger_of,
+    overlap,
+    redraw,
+    visits,
+)
+from thresher.methods import Method, OrderDP
+from thresher.plan import Plan
+from thresher.theory.surrogate import surrogate_weights
+
+_RESULTS = Path(__file__).parents[1] / "docs" / "results" / "gradient-fidelity"
+_RATIO = 0.5
+# Seeds of the draws: none of them trains.
+_FIRST_DRAW = 10_000
+
+
+@dataclass
+class Reference:
+    """What a run on everything saw.
+
+    Args:
+        steps: of each epoch: ids and their scores, step by step.
+        models: the network before the measured epochs.
+    """
+
+    steps: list[list[tuple[Tensor, dict[str, Tensor]]]] = field(default_factory=list)
+    models: dict[str, nn.Module] = field(default_factory=dict)
+
+
+def phases(setup: Setup) -> dict[int, str]:
+    """The epochs before which gradients are measured."""
+    return dict(zip((3, setup.epochs // 2, setup.epochs - 5), PHASES, strict=True))
+
+
+def reference_run(setup: Setup, data: Data, seed: int) -> Reference:
+    found, measured = Reference(), phases(setup)
+
+    def before_epoch(epoch: int, model: nn.Module) -> None:
+        found.steps.append([])
+        if epoch in measured:
+            found.models[measured[epoch]] = copy.deepcopy(model)
+
+    def after_step(epoch: int, ids: Tensor, seen: dict[str, Tensor]) -> None:
+        found.steps[epoch].append((ids, seen))
+
+    train(setup, data, thresher.Full(), seed, before_epoch=before_epoch, after_step=after_step)
+    return found
+
+
+def redrawn(
+    setup: Setup, data: Data, method: Method, reference: Reference, seed: int, draws: int
+) -> dict[str, list[Plan]]:
+    """Plans of each measured epoch, drawn from the ledger that the method has by then."""
+    pruner = thresher.Pruner(method, epochs=setup.epochs, num_samples=len(data.y), seed=seed)
+    measured, found = phases(setup), dict[str, list[Plan]]()
+    for epoch in range(max(measured) + 1):
+        kept = torch.zeros(len(data.y), dtype=torch.bool)
+        kept[pruner.plan(epoch).ids] = True
+        if epoch in measured:
+            found[measured[epoch]] = redraw(
+                method, ledger_of(pruner), epoch=epoch, draws=draws, seed=_FIRST_DRAW
+            )
+        for ids, seen in reference.steps[epoch]:
+            planned = kept[ids]
+            if planned.any():
+                given = {name: seen[name][planned] for name in ("loss", *method.needs)}
+                pruner.observe(ids[planned], given)
+    return found
+
+
+def gradients(
+    setup: Setup, data: Data, kinds: list[type[Method]], seed: int, draws: int
+) -> list[dict[str, Any]]:
+    """Compare all methods at the parameters of one reference run."""
+    reference = reference_run(setup, data, seed)
+    plans = {
+        kind.__name__: redrawn(setup, data, kind(prune_ratio=_RATIO), reference, seed, draws)
+        for kind in kinds
+    }
+    rows: list[dict[str, Any]] = []
+    for phase, model in reference.models.items():
+        drawn = {name: of_phases[phase] for name, of_phases in plans.items()}
+        found = compare_fidelity(model, losses_of, [(data.x, data.y)], drawn)
+        if "OrderDP" in drawn:
+            found["OrderDP, for its surrogate"] = against_surrogate(model, data, drawn["OrderDP"])
+        rows += [
+            {"method": name, "phase": phase, "seed": seed} | _as_dict(each)
+            for name, each in found.items()
+        ]
+    return rows
+
+
+def against_surrogate(model: nn.Module, data: Data, plans: list[Plan]) -> Fidelity:
+    """OrderDP against the gradient of L_q, with the ranks of the present parameters."""
+    with torch.no_grad():
+        fresh = losses_of(model, (data.x, data.y))
+    target = surrogate_weights(fresh, *OrderDP().sizes(len(data.y), _RATIO))
+    return gradient_fidelity(model, losses_of, [(data.x, data.y)], plans, target=target)
+
+
+def _as_dict(found: Fidelity) -> dict[str, Any]:
+    names = ("cosine", "length", "bias_squared", "variance")
+    estimates = {name: getattr(found, name) for name in names}
+    return {
+        "kept": found.kept,
+        "draws": found.draws,
+        "bias": found.bias,
+        "shows_bias": found.shows_bias,
+        **{name: [each.value, each.error] for name, each in estimates.items()},
+    }
+
+
+def selections(
+    setup: Setup, data: Data, kind: type[Method], ratio: float, seed: int
+) -> dict[str, Any]:
+    """Train once; the overlap of its selections and the evenness of its visits."""
+    plans = train(setup, data, kind(prune_ratio=ratio), seed)
+    # Epochs that train on everything say nothing of the rule.
+    common = overlap([plan for plan in plans if len(plan) < plan.num_samples])
+    visited = visits(plans)
+    return {
+        "method": kind.__name__,
+        "prune_ratio": ratio,
+        "seed": seed,
+        "saved": 1 - sum(map(len, plans)) / (len(data.y) * len(plans)),
+        "jaccard": common.mean.value,
+        "jaccard_by_chance": float(common.by_chance.mean()),
+        "gini": visited.gini,
+        "starved": visited.share_below(visited.mean / 2),
+        "least": int(visited.counts.min()),
+    }
+
+
+def measured_task(name: str, seeds: int, draws: int) -> dict[str, Any]:
+    setup, data, started = SETUPS[name], load(name), time.process_time()
+    historical = [
+        kind
+        for kind in method_classes()
+        if kind.family == "historical" and kind is not thresher.Full
+    ]
+    kinds = [kind for kind in historical if set(kind.needs) <= KNOWN_SCORES]
+    found = {
+        "gradients": [
+            row for seed in range(seeds) for row in gradients(setup, data, kinds, seed, draws)
+        ],
+        "selections": [
+            selections(setup, data, kind, ratio, seed)
+            for kind in kinds
+            for ratio in RATIOS
+            for seed in range(seeds)
+        ],
+    }
+    return {
+        "task": name,
+        "title": setup.title,
+        "epochs": setup.epochs,
+        "cpu_seconds": round(time.process_time() - started, 1),
+        "skipped": [
+            f"{kind.__name__} ({', '.join(kind.needs)})" for kind in historical if kind not in kinds
+        ],
+        **found,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", choices=SETUPS, default=list(SETUPS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    content = {
+        "command": shlex.join(["python", "benchmarks/gradient_fidelity.py", *sys.argv[1:]]),
+        "seeds": given.seeds,
+        "draws": given.draws,
+        "commit": commit(),
+        "versions": versions(),
+        "machine": machine(),
+        "tasks": [measured_task(name, given.seeds, given.draws) for name in given.tasks],
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (given.out / "results.json").write_text(f"{text}\n", encoding="utf-8")
+    page = markdown(content)
+    (given.out / "table.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
