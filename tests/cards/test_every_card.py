@@ -113,7 +113,7 @@ def test_a_method_is_found_by_being_exported(monkeypatch: pytest.MonkeyPatch) ->
     assert [kind.__name__ for kind in method_classes()][-1] == "Invented"
     assert Invented in method_classes()
     found = card("invented")
-    assert (found.bytes_per_sample, found.sections["Cost"]) == (None, "taste.")
+    assert (found.bytes_per_sample, found.cost, found.sections["Cost"]) == (None, "", "taste.")
     assert "Invented  beauty  exact  –" in " ".join(listing([found]).split("\n")).replace(
         "          ", ""
     )

@@ -32,6 +32,7 @@ class Card:
         has_exact_rate: whether settings alone decide how many samples it trains.
         unbiased_for: what its weighted gradient is unbiased for; empty if for nothing.
         bytes_per_sample: what it remembers of each sample, as it comes; None if it has no ledger.
+        cost: in a few words; of a method with a ledger, what that takes.
         reference: its paper.
     """
 
@@ -46,6 +47,7 @@ class Card:
     has_exact_rate: bool
     unbiased_for: str
     bytes_per_sample: int | None
+    cost: str
     reference: Reference
 
     @classmethod
@@ -58,7 +60,7 @@ class Card:
             (6, 'data-dependent')
         """
         summary, text, sections = _parts(inspect.cleandoc(kind.__doc__ or ""))
-        columns = getattr(kind, "columns", None)
+        size = Ledger(1, kind().columns()).bytes_per_sample if hasattr(kind, "columns") else None
         return cls(
             name=kind.__name__,
             family=kind.family,
@@ -70,9 +72,8 @@ class Card:
             needs=tuple(kind().needs),
             has_exact_rate=kind.has_exact_rate,
             unbiased_for=kind.unbiased_for,
-            bytes_per_sample=None
-            if columns is None
-            else Ledger(1, kind().columns()).bytes_per_sample,
+            bytes_per_sample=size,
+            cost=getattr(kind, "cost", "") if size is None else f"{size} B a sample",
             reference=kind.reference,
         )
 

@@ -22,11 +22,11 @@ Made by `scripts/method-cards` from the methods' own docstrings and class facts;
 - *rate*: `exact` if settings alone decide how many samples are trained, else `data-dependent`.
 - *unbiased for*: what the weighted gradient is in expectation, up to a factor; a dash where
   nothing is claimed.
-- *memory*: what the method remembers of each sample between epochs, as it comes; a dash if it has
-  no ledger."""
+- *cost*: what the method remembers of each sample between epochs, as it comes; of a static method,
+  what choosing once takes. More is under each card's Cost."""
 
 _TABLE = """\
-| method | needs | rate | unbiased for | memory | paper |
+| method | needs | rate | unbiased for | cost | paper |
 |---|---|---|---|---|---|"""
 
 

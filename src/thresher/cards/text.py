@@ -8,7 +8,7 @@ from thresher.cards.bibtex import bibtex, short
 from thresher.cards.card import Card
 from thresher.cards.discovery import FAMILIES
 
-_COLUMNS = ("method", "needs", "rate", "unbiased for", "memory", "paper")
+_COLUMNS = ("method", "needs", "rate", "unbiased for", "cost", "paper")
 
 
 def listing(cards: Iterable[Card]) -> str:
@@ -19,8 +19,8 @@ def listing(cards: Iterable[Card]) -> str:
         >>> print(listing([Card.of(RePB)]))
         historical: choose before an epoch from what earlier epochs left; no extra forward pass
         <BLANKLINE>
-          method  needs  rate            unbiased for                         memory  paper
-          RePB    loss   data-dependent  the mean gradient, in the long run   6 B     Zhou ...
+          method  needs  rate            unbiased for                        cost          paper
+          RePB    loss   data-dependent  the mean gradient, in the long run  6 B a sample  Zhou ...
     """
     rows = {family: [row(each) for each in cards if each.family == family] for family in FAMILIES}
     everything = [_COLUMNS, *(each for group in rows.values() for each in group)]
@@ -39,25 +39,23 @@ def listing(cards: Iterable[Card]) -> str:
 
 def row(card: Card) -> tuple[str, ...]:
     """Return a method's facts as the cells of a table; a dash is nothing."""
-    size = card.bytes_per_sample
     return (
         card.name,
         ", ".join(card.needs) or "–",
         card.rate,
         card.unbiased_for or "–",
-        "–" if size is None else f"{size} B",
+        card.cost or "–",
         short(card.reference),
     )
 
 
 def full_text(card: Card) -> str:
     """Return a card with everything that is on it, and its paper as BibTeX."""
-    size = card.bytes_per_sample
     facts = {
         "needs": ", ".join(card.needs) or "no scores",
         "rate": card.rate,
         "unbiased for": card.unbiased_for or "nothing that is named",
-        "memory": "none" if not size else f"{size} bytes a sample",
+        "cost": card.cost or "see below",
     }
     arguments = [text for text in (card.inherited, card.sections.get("Args")) if text]
     sections = {"Args": "\n".join(arguments)} if arguments else {}
