@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from parts.fidelity_table import PHASES, RATIOS, markdown
-from parts.small_runs import KNOWN_SCORES, SETUPS, Data, Setup, load, losses_of, train
+from parts.small_runs import SETUPS, Data, Setup, load, losses_of, train
 from torch import Tensor, nn
 
 import thresher
@@ -37,6 +37,7 @@ from thresher.cards import method_classes
 from thresher.diagnostics import (
     Fidelity,
     compare_fidelity,
+    forecast,
     gradient_fidelity,
     ledger_of,
     overlap,
@@ -71,7 +72,7 @@ def phases(setup: Setup) -> dict[int, str]:
     return dict(zip((3, setup.epochs // 2, setup.epochs - 5), PHASES, strict=True))
 
 
-def reference_run(setup: Setup, data: Data, seed: int) -> Reference:
+def reference_run(setup: Setup, data: Data, seed: int, names: set[str]) -> Reference:
     found, measured = Reference(), phases(setup)
 
     def before_epoch(epoch: int, model: nn.Module) -> None:
@@ -82,7 +83,15 @@ def reference_run(setup: Setup, data: Data, seed: int) -> Reference:
     def after_step(epoch: int, ids: Tensor, seen: dict[str, Tensor]) -> None:
         found.steps[epoch].append((ids, seen))
 
-    train(setup, data, thresher.Full(), seed, before_epoch=before_epoch, after_step=after_step)
+    train(
+        setup,
+        data,
+        thresher.Full(),
+        seed,
+        before_epoch=before_epoch,
+        after_step=after_step,
+        also=names,
+    )
     return found
 
 
@@ -111,10 +120,12 @@ def gradients(
     setup: Setup, data: Data, kinds: list[type[Method]], seed: int, draws: int
 ) -> list[dict[str, Any]]:
     """Compare all methods at the parameters of one reference run."""
-    reference = reference_run(setup, data, seed)
+    methods = {kind.__name__: kind(prune_ratio=_RATIO) for kind in kinds}
+    names = {name for method in methods.values() for name in method.needs}
+    reference = reference_run(setup, data, seed, names)
     plans = {
-        kind.__name__: redrawn(setup, data, kind(prune_ratio=_RATIO), reference, seed, draws)
-        for kind in kinds
+        name: redrawn(setup, data, method, reference, seed, draws)
+        for name, method in methods.items()
     }
     rows: list[dict[str, Any]] = []
     for phase, model in reference.models.items():
@@ -170,14 +181,15 @@ def selections(
     }
 
 
+def pruning_methods() -> list[type[Method]]:
+    """The historical methods that prune by themselves when they are asked to."""
+    historical = [kind for kind in method_classes() if kind.family == "historical"]
+    return [kind for kind in historical if forecast(kind(prune_ratio=_RATIO), epochs=9).high > 0]
+
+
 def measured_task(name: str, seeds: int, draws: int) -> dict[str, Any]:
     setup, data, started = SETUPS[name], load(name), time.process_time()
-    historical = [
-        kind
-        for kind in method_classes()
-        if kind.family == "historical" and kind is not thresher.Full
-    ]
-    kinds = [kind for kind in historical if set(kind.needs) <= KNOWN_SCORES]
+    kinds = pruning_methods()
     found = {
         "gradients": [
             row for seed in range(seeds) for row in gradients(setup, data, kinds, seed, draws)
@@ -194,9 +206,6 @@ def measured_task(name: str, seeds: int, draws: int) -> dict[str, Any]:
         "title": setup.title,
         "epochs": setup.epochs,
         "cpu_seconds": round(time.process_time() - started, 1),
-        "skipped": [
-            f"{kind.__name__} ({', '.join(kind.needs)})" for kind in historical if kind not in kinds
-        ],
         **found,
     }
 

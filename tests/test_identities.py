@@ -14,6 +14,9 @@ from contracts.drive import ByHand, losses, run, steps
 from thresher import InfoBatch, Omission, OrderDP, RandomPruning
 from thresher.draws import Draws
 from thresher.methods import Method
+from thresher.theory.order_weights import order_weights
+from thresher.theory.saving import expected_saving
+from thresher.theory.smoothing import largest_weight, least_chance
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -62,7 +65,7 @@ def test_infobatch_saves_r_times_the_low_share() -> None:
     low = float((loss < loss.double().mean()).double().mean())
     assert low == pytest.approx(1 - math.exp(-1), abs=0.03)
     pruner, _ = run(InfoBatch(r=r), loss.expand(epochs, 4000), batch_size=4000)
-    expected = r * low * (math.floor(0.875 * epochs) - 1) / epochs
+    expected = expected_saving(r, low, epochs)
     assert pruner.report().prune_rate == pytest.approx(expected, abs=1 / 4000)
 
 
@@ -83,14 +86,6 @@ def test_orderdp_trains_the_rounded_share_that_a_ratio_leaves(ratio: float) -> N
     assert {len(plan) for plan in plans} == {round((1 - ratio) * 100)}
 
 
-def gamma(n: int, s: int, q: int) -> list[float]:
-    """P(rank j is in Q), j = 1 the largest loss, by counting subsets."""
-    return [
-        sum(math.comb(j - 1, k) * math.comb(n - j, s - 1 - k) for k in range(q)) / math.comb(n, s)
-        for j in range(1, n + 1)
-    ]
-
-
 @pytest.mark.parametrize(("rho_s", "rho_q"), [(0.5, 0.6), (0.8, 0.375), (1.0, 0.5), (0.4, 1.0)])
 def test_orderdp_chooses_each_rank_as_often_as_the_theory_says(rho_s: float, rho_q: float) -> None:
     n, draws = 20, 3000
@@ -102,8 +97,7 @@ def test_orderdp_chooses_each_rank_as_often_as_the_theory_says(rho_s: float, rho
     for seed in range(draws):
         hand.draws = lambda epoch, seed=seed: Draws(seed, epoch)
         chosen += hand.select().kept
-    expected = gamma(n, s, q)
-    assert sum(expected) == pytest.approx(q)
+    expected = order_weights(n, s, q).tolist()
     for share, theory in zip((chosen / draws).tolist(), expected, strict=True):
         error = math.sqrt(theory * (1 - theory) / draws)
         assert abs(share - theory) <= 4.5 * error + 1e-12
@@ -135,9 +129,9 @@ def test_omission_chances_meet_the_budget_and_the_papers_bound(kappa: float, alp
     p = chances(scored(Omission(kappa=kappa, alpha=alpha), SCORES))
     assert float(p.sum()) == pytest.approx(kappa * len(p), rel=1e-6)
     assert float(p.max()) <= 1 + 1e-6
-    assert float(p.min()) >= kappa * math.sqrt(alpha) * (1 - 1e-6)
     if alpha:
-        assert float((kappa / p).max()) <= (1 + 1e-6) / math.sqrt(alpha)
+        assert float(p.min()) >= least_chance(kappa, alpha) * (1 - 1e-6)
+        assert float((kappa / p).max()) <= (1 + 1e-6) * largest_weight(alpha)
     if alpha == 1:
         assert torch.allclose(p, torch.full_like(p, kappa), rtol=1e-6)
 

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from contracts.drive import ByHand, losses, run
 from thresher import Full, RePB
+from thresher.theory.renewal import expected_contributions, gap_chances
+from thresher.theory.stationary import stationary_rate
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -38,7 +40,7 @@ def test_repb_prunes_the_stationary_share_of_its_chain(rho: float, f: float) -> 
         RePB(rho=rho, window=None), two_levels(epochs, size, f), batch_size=size, epochs=epochs
     )
     pruned = [1 - len(plan) / size for plan in plans[10:]]
-    expected = f * rho / (1 - rho + f * rho)
+    expected = stationary_rate(rho, f)
     assert sum(pruned) / len(pruned) == pytest.approx(expected, rel=0.01)
 
 
@@ -46,6 +48,7 @@ def test_repb_prunes_the_stationary_share_of_its_chain(rho: float, f: float) -> 
 def test_repb_contributions_approach_one_as_one_minus_rho_to_the_epoch(rho: float) -> None:
     """Always below the mean, a sample is in each epoch with the same chance: memoryless gaps."""
     size, epochs = 20_000, 8
+    contributions = expected_contributions(gap_chances(rho, 1.0, epochs))
     hand = ByHand(RePB(rho=rho, window=None), always_below(epochs, size))
     for epoch in range(epochs):
         plan = hand.train(size)
@@ -53,7 +56,7 @@ def test_repb_contributions_approach_one_as_one_minus_rho_to_the_epoch(rho: floa
         weights = torch.zeros(size).double()
         weights[plan.ids[inside]] = plan.weights[inside].double()
         error = float(weights.std()) / math.sqrt(size)
-        expected = 1 - rho**epoch if epoch else 1.0
+        expected = float(contributions[epoch - 1]) if epoch else 1.0
         assert abs(float(weights[1:].mean()) - expected) <= 4 * error
 
 

@@ -49,9 +49,6 @@ def markdown(content: dict[str, Any]) -> str:
         parts += [f"## {task['title']}", cost]
         parts += [_gradients(task["gradients"])]
         parts += [_overlap(task["selections"]), _visits(task["selections"])]
-        if task["skipped"]:
-            skipped = ", ".join(task["skipped"])
-            parts.append(f"Not measured, as the script does not make their scores: {skipped}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,6 @@ from thresher.bench.images import channel_values, normalised
 from thresher.bench.tasks import task
 from thresher.methods import Method
 from thresher.plan import Plan
-
-KNOWN_SCORES = {"loss", "logit_grad_norm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +91,9 @@ def train(
     *,
     before_epoch: Callable[[int, nn.Module], None] = lambda *_: None,
     after_step: Step = lambda *_: None,
+    also: Collection[str] = (),
 ) -> list[Plan]:
-    """Train a run with a cosine schedule, and return its plans."""
+    """Train a run with a cosine schedule, and return its plans; `also` names more scores."""
     model = setup.build(seed)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=setup.learning_rate, momentum=0.9, weight_decay=5e-4
@@ -112,10 +111,8 @@ def train(
             ids = plan.ids[part]
             logits = model(data.x[ids])
             loss = F.cross_entropy(logits, data.y[ids], reduction="none")
-            seen = {
-                "loss": loss.detach(),
-                "logit_grad_norm": scores.logit_grad_norm(logits.detach(), data.y[ids]),
-            }
+            wanted = ("loss", *method.needs, *also)
+            seen = scores.named(wanted, logits.detach(), data.y[ids], loss)
             pruner.observe(ids, {name: seen[name] for name in ("loss", *method.needs)})
             after_step(epoch, ids, seen)
             optimizer.zero_grad()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ import torch
 from contracts.drive import run
 from contracts.found import METHODS, short
 from thresher import Full, InfoBatch, OrderDP, RandomPruning, RePB
-from thresher.diagnostics import forecast
+from thresher.diagnostics import forecast, redraw
 from thresher.errors import SettingError, ThresherWarning
+from thresher.ledger import Ledger
 from thresher.methods import Method
+from thresher.plan import Epoch, Selection
 from thresher.theory.saving import expected_saving
 from thresher.theory.stationary import run_rate
 
@@ -87,3 +91,20 @@ def test_a_forecast_is_the_same_again() -> None:
 def test_a_run_without_epochs_is_refused() -> None:
     with pytest.raises(SettingError, match="1 or more"):
         forecast(Full(), epochs=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere(Method):
+    """Chooses while training goes on."""
+
+    family: ClassVar[str] = "online"
+
+    def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
+        raise AssertionError
+
+
+def test_a_method_that_chooses_while_training_is_refused() -> None:
+    with pytest.raises(SettingError, match="online family; expected: a historical method"):
+        forecast(Elsewhere(), epochs=5)
+    with pytest.raises(SettingError, match="online family; expected: a historical method"):
+        redraw(Elsewhere(), Ledger(3), epoch=1)

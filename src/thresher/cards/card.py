@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from itertools import pairwise
 from typing import Any, final
 
 from thresher.ledger import Ledger
@@ -60,21 +59,23 @@ class Card:
             (6, 'data-dependent')
         """
         summary, text, sections = _parts(inspect.cleandoc(kind.__doc__ or ""))
-        size = Ledger(1, kind().columns()).bytes_per_sample if hasattr(kind, "columns") else None
+        # As it comes: a setting may change what a method needs, or remembers.
+        method = kind()
+        size = Ledger(1, method.columns()).bytes_per_sample if hasattr(kind, "columns") else None
         return cls(
             name=kind.__name__,
-            family=kind.family,
+            family=method.family,
             summary=summary,
             text=text,
             sections=sections,
-            inherited=_inherited(kind),
+            inherited=_inherited(kind, sections.get("Args", "")),
             call=_call(kind),
-            needs=tuple(kind().needs),
-            has_exact_rate=kind.has_exact_rate,
-            unbiased_for=kind.unbiased_for,
+            needs=tuple(method.needs),
+            has_exact_rate=method.has_exact_rate,
+            unbiased_for=method.unbiased_for,
             bytes_per_sample=size,
-            cost=getattr(kind, "cost", "") if size is None else f"{size} B a sample",
-            reference=kind.reference,
+            cost=getattr(method, "cost", "") if size is None else f"{size} B a sample",
+            reference=method.reference,
         )
 
     @property
@@ -105,24 +106,18 @@ def _dedented(lines: list[str]) -> str:
     return "\n".join(part for part in (lines[0], rest) if part).strip()
 
 
-def _inherited(kind: type[Any]) -> str:
-    """The Args of the classes that a method is derived from, nearest last, each name once."""
-    told: set[str] = set()
-    found: list[str] = []
-    for base in kind.__mro__:
-        text = _parts(inspect.cleandoc(base.__doc__ or ""))[2].get("Args", "")
-        entries = _entries(text)
-        if base is not kind:
-            found.append("\n".join(entries[name] for name in entries if name not in told))
-        told |= entries.keys()
-    return "\n".join(filter(None, reversed(found)))
+def _inherited(kind: type[Any], own: str) -> str:
+    """The Args of the classes that a method is derived from, without those it describes itself."""
+    found: dict[str, str] = {}
+    for base in kind.__mro__[:0:-1]:
+        found |= _arguments(_parts(inspect.cleandoc(base.__doc__ or ""))[2].get("Args", ""))
+    return "\n".join(text for name, text in found.items() if name not in _arguments(own))
 
 
-def _entries(text: str) -> dict[str, str]:
-    """Each name of an Args section with its description."""
-    starts = [match.start() for match in re.finditer(r"^\w+: ", text, re.MULTILINE)]
-    pieces = [text[i:j].rstrip() for i, j in pairwise([*starts, len(text)])]
-    return {piece.partition(":")[0]: piece for piece in pieces}
+def _arguments(section: str) -> dict[str, str]:
+    """The lines of each argument, by its name."""
+    parts = re.split(r"^(?=\w+: )", section, flags=re.MULTILINE)
+    return {part.split(":")[0]: part.rstrip() for part in parts if part.strip()}
 
 
 def _call(kind: type[Any]) -> str:

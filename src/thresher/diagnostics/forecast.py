@@ -11,6 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from thresher.diagnostics.redraw import require_historical
 from thresher.draws import Draws
 from thresher.errors import SettingError, ThresherWarning
 from thresher.ledger import Ledger
@@ -21,6 +22,9 @@ from thresher.schedule import RATE_TOLERANCE, Budget
 
 # Enough that a share is known to a thousandth, and a step to hold a batch.
 _SAMPLES, _BATCH = 4096, 128
+
+Losses = Callable[[Draws, Draws], Tensor]
+"""Makes everybody's losses from the run's draws and the epoch's: float32, shape (n,)."""
 
 
 @final
@@ -84,6 +88,7 @@ def forecast(method: Method, *, epochs: int, seed: int = 0) -> Forecast:
         >>> print(forecast(OrderDP(rho_s=0.5, rho_q=0.5), epochs=10))
         OrderDP(...): saves 75.0% of the sample visits of 10 epochs
     """
+    require_historical(method)
     if epochs < 1:
         raise SettingError(f"forecast(epochs={epochs})", "1 or more")
     models = dict(list(_LOSSES.items())[:1]) if method.has_exact_rate else _LOSSES
@@ -105,24 +110,20 @@ def _saved(method: Method, losses: Losses, epochs: int, seed: int) -> float:
     for epoch in range(epochs):
         plan = planner.plan(ledger, budget, epoch=epoch, visits=visits)
         visits += len(plan)
-        loss = losses(Draws(seed, 0), Draws(seed, epoch))[plan.ids] * math.exp(-3 * epoch / epochs)
-        trace = Trace(
-            scores={name: _score(name, loss) for name in ("loss", *method.needs)},
-            step=torch.arange(len(plan), dtype=torch.int32, device="cpu") // _BATCH,
-        )
-        method.observe(ledger, plan, trace)
+        loss = losses(Draws(seed, 0), Draws(seed, epoch)) * math.exp(-3 * epoch / epochs)
+        step = torch.arange(len(plan), dtype=torch.int32, device="cpu") // _BATCH
+        method.observe(ledger, plan, Trace(scores=_scores(method, loss[plan.ids]), step=step))
+        ids = method.refreshed(ledger, plan)
+        if ids is not None:
+            method.observe_refreshed(ledger, ids, _scores(method, loss[ids]))
     return 1 - visits / (_SAMPLES * epochs)
 
 
-def _score(name: str, loss: Tensor) -> Tensor:
-    """What a classifier with this loss would show under another name; larger is harder."""
-    if name in ("confidence", "correct"):
-        likelihood = torch.exp(-loss)
-        return likelihood if name == "confidence" else (likelihood > 0.5).float()
-    return loss
-
-
-Losses = Callable[[Draws, Draws], Tensor]
+def _scores(method: Method, loss: Tensor) -> dict[str, Tensor]:
+    """What a classifier with these losses would show by the names that the method asks for."""
+    likelihood = torch.exp(-loss)
+    known = {"confidence": likelihood, "correct": (likelihood > 0.5).float()}
+    return {name: known.get(name, loss) for name in ("loss", *method.needs)}
 
 
 def _exponential(draws: Draws, purpose: str) -> Tensor:

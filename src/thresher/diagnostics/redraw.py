@@ -42,6 +42,7 @@ def redraw(
         >>> [len(plan) for plan in redraw(OrderDP(), ledger, epoch=3, draws=2)]
         [3, 3]
     """
+    require_historical(method)
     if draws < 1:
         raise SettingError(f"redraw(draws={draws})", "1 or more")
     budget = Budget(num_samples=ledger.num_samples)
@@ -71,3 +72,13 @@ def ledger_of(pruner: Pruner) -> Ledger:
     ledger = Ledger(state["num_samples"], pruner.method.columns(), pruner.method.scalars)
     ledger.load_state_dict(state["clock"]["ledger"])
     return ledger
+
+
+def require_historical(method: Method) -> None:
+    """Refuse a method whose selection is not made from a ledger before an epoch."""
+    if method.family != "historical":
+        raise SettingError(
+            f"{method!r}, of the {method.family} family",
+            "a historical method",
+            "Only these choose an epoch's samples before it begins, from what a ledger holds",
+        )
