@@ -11,9 +11,9 @@ from torch import Tensor
 from thresher._arrays import Array
 from thresher.methods._method import Reference
 from thresher.static._method import SetMethod
-from thresher.static._rows import Block
-from thresher.static.collect import Collected
+from thresher.static.collected import Collected
 from thresher.static.k_center_greedy import farthest_first, starting_position
+from thresher.static.kernel_rows import Block
 
 
 @final
@@ -34,6 +34,7 @@ class ContextualDiversity(SetMethod):
     Cost: O(k·n·c) time at worst, 16·n·c bytes and at most 128 MiB.
 
     Example:
+        >>> from thresher.static import Collected, ContextualDiversity
         >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
         >>> data = Collected(probabilities=p, num_classes=2)
         >>> ContextualDiversity(first=0).select(data, prune_ratio=0.25)[0].tolist()

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from thresher.errors import SettingError
 from thresher.methods._method import Reference
-from thresher.static._gradients import Gradients, cosine_block
 from thresher.static._method import SetMethod
-from thresher.static._rows import KernelRows
-from thresher.static.collect import Collected
+from thresher.static.collected import Collected
+from thresher.static.gradients import Gradients, cosine_block
+from thresher.static.kernel_rows import KernelRows
 
 
 @final
@@ -37,6 +37,7 @@ class GraphCut(SetMethod):
     Cost: O(k·n·(c + d)) time at worst, 4·n·(c + d) bytes and at most 128 MiB.
 
     Example:
+        >>> from thresher.static import Collected, GraphCut
         >>> p = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.2, 0.8], [0.6, 0.4]])
         >>> data = Collected(labels=torch.tensor([0, 0, 0, 1]), num_classes=2, probabilities=p,
         ...                  features=torch.tensor([[1.0], [1.0], [-2.0], [1.0]]))

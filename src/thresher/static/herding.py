@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thresher.methods._method import Reference
 from thresher.static._method import SetMethod
-from thresher.static.collect import Collected
+from thresher.static.collected import Collected
 
 
 @final
@@ -29,9 +29,10 @@ class Herding(SetMethod):
         15 s), 4·n·d bytes.
 
     Example:
+        >>> from thresher.static import Collected, Herding
         >>> data = Collected(features=torch.tensor([[0.0], [9.0], [4.0], [-1.0], [8.0]]))
         >>> Herding().select(data, prune_ratio=0.4)[0].tolist()
-        [2, 4, 0]
+        [2, 0, 4]
 
     References:
         Welling, Herding Dynamical Weights to Learn, ICML 2009; Chen, Welling and Smola,

@@ -13,8 +13,8 @@ from thresher._arrays import Array
 from thresher.draws import Draws
 from thresher.methods._method import Reference
 from thresher.static._method import SetMethod
-from thresher.static._rows import Block, KernelRows
-from thresher.static.collect import Collected
+from thresher.static.collected import Collected
+from thresher.static.kernel_rows import Block, KernelRows
 
 
 @final
@@ -35,6 +35,7 @@ class KCenterGreedy(SetMethod):
     Cost: O(k·n·d) time at worst, 4·n·d bytes and at most 128 MiB.
 
     Example:
+        >>> from thresher.static import Collected, KCenterGreedy
         >>> data = Collected(features=torch.tensor([[0.0], [1.0], [5.0], [9.0]]))
         >>> KCenterGreedy(first=0).select(data, prune_ratio=0.25)[0].tolist()
         [0, 3, 2]

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import final
 
 import numpy as np
+
 from thresher._arrays import Array
 
 Block = Callable[[Array], Array]
 """Positions (p,), int64, to the kernel between them and every candidate: float32, (p, m)."""
 
-# 2^26 numbers are 256 MiB: the most that kernel rows may take, whatever the number of samples.
-_KEPT = 1 << 26
+# 2^24 numbers are 64 MiB: the most that kernel rows may take, whatever the number of samples.
+_KEPT = 1 << 24
 _BLOCK = 1 << 22
 _FIRST = 32
 
@@ -30,17 +31,16 @@ class KernelRows:
 
     One row costs a pass over all features, and so does a block of fifty. On a miss the rows that
     rank next are computed along: twice as many as were asked for of the last block. What a rule
-    sees is the same with any number of them. Memory: 256 MiB, or one row if that is more.
+    sees is the same with any number of them. Memory: 64 MiB, or one row if that is more.
 
     Args:
         block: computes rows.
         num: the number of candidates, m.
-        limit: the most rows to keep; None for what fits into the memory.
     """
 
-    def __init__(self, block: Block, num: int, limit: int | None = None) -> None:
+    def __init__(self, block: Block, num: int) -> None:
         self._block = block
-        size = max(1, min(num, _KEPT // num if limit is None else limit))
+        size = max(1, min(num, _KEPT // num))
         self._store = np.empty((size, num), dtype=np.float32)
         self._slot = np.full(num, -1)
         self._holder = np.full(size, -1)

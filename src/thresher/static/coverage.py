@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from thresher._arrays import Array
-from thresher.static._rows import Block, KernelRows, chunks
+from thresher.static.kernel_rows import Block, KernelRows, chunks
 
 
 @final
@@ -102,6 +102,14 @@ class Coverage:
                 winner = int(gains.argmax())
                 place, largest, row = int(drawn[some][winner]), gains[winner], rows[winner]
         return place, row
+
+    def greedy(
+        self, count: int, *, exact_up_to: int, epsilon: float, generator: np.random.Generator
+    ) -> Representatives:
+        """Choose lazily among at most `exact_up_to` candidates, stochastically among more."""
+        if len(self._best) <= exact_up_to:
+            return self.lazy_greedy(count)
+        return self.stochastic_greedy(count, epsilon, generator)
 
     def _chosen(self, order: Array) -> Representatives:
         sizes = np.bincount(self._nearest, minlength=len(self._nearest))[order]
