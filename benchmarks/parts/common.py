@@ -17,8 +17,8 @@ from thresher.bench.provenance import commit, machine, versions
 BATCH = 128
 
 # Bounds of docs/architecture.md, in seconds per 10^6 samples: with an order statistic or a solver
-# a rule may take more.
-QUICK, WITH_ORDER = 0.10, 0.15
+# a rule may take more, and with a clustering more again.
+QUICK, WITH_ORDER, WITH_CLUSTERS = 0.10, 0.15, 0.50
 
 METHODS: dict[str, tuple[Callable[[float], thresher.methods.Method], float]] = {
     "Full": (lambda _: thresher.Full(), WITH_ORDER),
@@ -54,6 +54,10 @@ METHODS: dict[str, tuple[Callable[[float], thresher.methods.Method], float]] = {
         lambda p: thresher.RePB(prune_ratio=p, rule=thresher.windows.Importance()),
         WITH_ORDER,
     ),
+    "SeTa": (lambda p: thresher.SeTa(prune_ratio=p), WITH_CLUSTERS),
+    "KAKURENBO": (lambda p: thresher.KAKURENBO(prune_ratio=p), WITH_ORDER),
+    "EpsilonGreedy": (lambda p: thresher.EpsilonGreedy(prune_ratio=p), WITH_ORDER),
+    "UCB": (lambda p: thresher.UCB(prune_ratio=p), WITH_ORDER),
 }
 """Label -> (how it is made from a prune ratio, its bound in row 1)."""
 
@@ -61,9 +65,19 @@ FLOAT64 = ("Omission", "ranking", "importance")
 """Parts of the labels of rules with float64 probabilities, which may take more memory in row 4."""
 
 
-def scores_of(pruner: thresher.Pruner, losses: torch.Tensor) -> torch.Tensor | None:
-    """Return what a loop has to give beside the losses; any tensor is as dear as another."""
-    return None if set(pruner.method.needs) <= {"loss"} else losses.detach()
+def scores_of(
+    pruner: thresher.Pruner, losses: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor] | None:
+    """Return what a loop has to give beside the losses; any tensor is as dear as another.
+
+    Where several are needed, all but the loss are 1: KAKURENBO then hides as many as it may.
+    """
+    needs, score = pruner.method.needs, losses.detach()
+    if set(needs) <= {"loss"}:
+        return None
+    if len(needs) == 1:
+        return score
+    return {name: score if name == "loss" else torch.ones_like(score) for name in needs}
 
 
 @final
