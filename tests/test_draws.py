@@ -251,6 +251,49 @@ def test_top_q_matches_a_sort(
     assert kept.nonzero().flatten().tolist() == sorted(sorted(members, key=rank)[:q])
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 1.0, 2.0, math.nan]), st.integers(0, 3).map(float), st.booleans()
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+    st.data(),
+)
+def test_exact_count_of_scores_tells_ties_apart_by_the_second_keys(
+    samples: list[tuple[float, float, bool]], data: st.DataObject
+) -> None:
+    """NaN only where nobody may be kept; the second keys are drawn only where they decide."""
+    scores, ties = (torch.tensor([each[k] for each in samples]) for k in range(2))
+    members = [i for i, (s, _, may) in enumerate(samples) if may and not math.isnan(s)]
+    among = torch.zeros(len(samples), dtype=torch.bool)
+    among[members] = True
+    count, drawn = data.draw(st.integers(0, len(members))), list[int]()
+
+    def draw() -> torch.Tensor:
+        drawn.append(1)
+        return ties
+
+    kept = draws.exact_count(among, count, scores, draw).nonzero().flatten().tolist()
+    ranked = sorted(members, key=lambda i: (samples[i][0], samples[i][1], i))
+    assert kept == sorted(ranked[:count])
+    cut = 0 < count < len(ranked) and samples[ranked[count - 1]][0] == samples[ranked[count]][0]
+    assert len(drawn) == cut
+
+
+def test_top_q_draws_keys_only_where_scores_tie() -> None:
+    def never() -> torch.Tensor:
+        raise AssertionError("nothing to tell apart")
+
+    scores = torch.tensor([1.0, 3.0, 2.0, 2.0, math.nan])
+    assert draws.top_q(scores, 2, never).tolist() == [False, True, False, False, True]
+    assert draws.top_q(scores, 4, never).tolist() == [False, True, True, True, True]
+    keys = torch.tensor([0.0, 0.0, 0.9, 0.1, 0.0])
+    assert draws.top_q(scores, 3, lambda: keys).tolist() == [False, True, False, True, True]
+
+
 def test_top_q_takes_integer_scores() -> None:
     kept = draws.top_q(torch.tensor([3, 1, 2, 3]), 2, torch.arange(4))
     assert kept.tolist() == [True, False, False, True]
@@ -307,6 +350,8 @@ def test_counts_out_of_range_and_bad_keys_are_refused() -> None:
         draws.top_q(keys, -1, keys, among=mask)
     with pytest.raises(ValueError, match="keys must be numbers; got NaN"):
         draws.top_q(keys, 1, torch.tensor([0.0, math.nan, 1.0]))
+    with pytest.raises(ValueError, match="keys must be numbers; got NaN"):
+        draws.exact_count(mask, 1, torch.tensor([0.0, 0.5, math.nan]))
     with pytest.raises(ValueError, match="candidates must be a bool mask"):
         draws.exact_count(keys, 1, keys)
     with pytest.raises(ValueError, match=r"keys must have shape \(3,\); got \(2,\)"):

@@ -34,10 +34,10 @@ def mask(tensor: Tensor, name: str, size: int | None = None) -> Array:
     return vector(tensor, name, size)
 
 
-def ordering_keys(tensor: Tensor, size: int) -> Array:
-    """Return `vector` of numbers that can be ordered (no NaN), or raise ValueError."""
+def ordering_keys(tensor: Tensor, size: int, among: Array | None = None) -> Array:
+    """Return `vector` of numbers of which those `among` can be ordered (no NaN), or raise."""
     keys = vector(tensor, "keys", size)
-    if size and np.isnan(keys.min()):
+    if size and np.isnan(keys.min()) and (among is None or np.isnan(keys[among]).any()):
         raise ValueError("keys must be numbers; got NaN. Draw them with Draws.uniform.")
     return keys
 

@@ -3,6 +3,8 @@
 Both stay fast where a random walk over memory does not.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -66,8 +68,13 @@ def kth(values: Array, among: Array | None, k: int) -> float:
     return ordered[k]
 
 
-def smallest(keys: Array, count: int, among: Array) -> Array:
-    """Return the mask of the `count` members of `among` with the smallest keys."""
+def smallest(
+    keys: Array, count: int, among: Array, ties: Callable[[], Array] | None = None
+) -> Array:
+    """Return the mask of the `count` members of `among` with the smallest keys.
+
+    Equal keys are told apart by what `ties` returns, asked only then, or else by position.
+    """
     num = int(np.count_nonzero(among))
     if count in (0, num):
         return among.copy() if count else np.zeros_like(among)
@@ -75,5 +82,8 @@ def smallest(keys: Array, count: int, among: Array) -> Array:
     kept, tied = keys < threshold, keys == threshold
     kept &= among
     tied &= among
-    kept[np.flatnonzero(tied)[: count - int(np.count_nonzero(kept))]] = True
-    return kept
+    missing = count - int(np.count_nonzero(kept))
+    if ties is None or missing == np.count_nonzero(tied):
+        kept[np.flatnonzero(tied)[:missing]] = True
+        return kept
+    return np.logical_or(kept, smallest(ties(), missing, tied), out=kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from thresher._arrays import Array
+from thresher._order import compressed
 
 # A search is among about this many places to cut: its matrix of 2 MB stays in the cache.
 _PLACES = 512
@@ -15,7 +16,7 @@ _ROUNDS = 40
 _BLOCK = 1 << 6
 
 
-def boundaries(values: Array, num_groups: int) -> Array:
+def boundaries(values: Array, num_groups: int, among: Array | None = None) -> Array:
     """Return the values at which the groups begin that minimise Σ (x − mean of its group)².
 
     Groups are stretches of the sorted values, and equal values share one. With up to 512 distinct
@@ -27,6 +28,7 @@ def boundaries(values: Array, num_groups: int) -> Array:
     Args:
         values: finite, float32 or float64, shape `(num,)`, in any order.
         num_groups: k, from 1 to 512; fewer groups come of fewer distinct values.
+        among: which values count, bool, shape `(num,)`; others need not be finite. None means all.
 
     Returns:
         Shape `(groups − 1,)`, ascending, the values' dtype: the smallest of each group but the
@@ -38,9 +40,10 @@ def boundaries(values: Array, num_groups: int) -> Array:
         >>> boundaries(np.array([9.0, 1.0, 1.2, 8.8, 0.9, 5.0]), 3).tolist()
         [5.0, 8.8]
     """
-    if not len(values):
-        return values[:0]
-    line = _Line(values)
+    counted = values.copy() if among is None else compressed(values, among)
+    if not len(counted):
+        return counted
+    line = _Line(counted)
     places, is_all = line.places()
     cuts, gain = line.best(places, num_groups)
     for _ in range(_ROUNDS):
@@ -55,10 +58,11 @@ def boundaries(values: Array, num_groups: int) -> Array:
 
 
 class _Line:
-    """Sorted values, and where to cut them."""
+    """Values, sorted in place, and where to cut them."""
 
     def __init__(self, values: Array) -> None:
-        self.values = np.sort(values)
+        values.sort()
+        self.values = values
         starts = np.arange(0, len(values), _BLOCK)
         sums = np.add.reduceat(self.values, starts, dtype=np.float64)
         self._sums = np.concatenate([[0.0], np.cumsum(sums)])

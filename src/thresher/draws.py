@@ -7,6 +7,7 @@ They work on numpy views: far faster than torch here, and the same bits for any 
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,21 +79,24 @@ def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     return torch.from_numpy(vector(uniforms, "uniforms", p.size) < p)
 
 
-def exact_count(candidates: Tensor, count: int, keys: Tensor) -> Tensor:
-    """Keep exactly `count` candidates: those with the smallest keys, equal keys by position.
+def exact_count(
+    candidates: Tensor, count: int, keys: Tensor, ties: Callable[[], Tensor] | None = None
+) -> Tensor:
+    """Keep exactly `count` candidates: those with the smallest keys.
 
     With independent uniform keys every subset of that size is equally likely.
 
     Args:
         candidates: who may be kept, bool, shape `(num_samples,)`.
         count: from 0 to the number of candidates.
-        keys: random numbers without NaN, shape `(num_samples,)`.
+        keys: random numbers, or scores; no candidate's is NaN; shape `(num_samples,)`.
+        ties: draws other keys, called if equal ones must be told apart; None goes by position.
 
     Returns:
         bool, shape `(num_samples,)`, true `count` times.
 
     Raises:
-        ValueError: `count` is out of range, a key is NaN, or the shapes differ.
+        ValueError: `count` is out of range, a candidate's key is NaN, or the shapes differ.
 
     Cost: O(n), about 3 ms per 10⁶ samples; one copy of the keys.
 
@@ -102,12 +106,14 @@ def exact_count(candidates: Tensor, count: int, keys: Tensor) -> Tensor:
         [False, True, False, True]
     """
     among = mask(candidates, "candidates")
-    ranks = ordering_keys(keys, among.size)
     check_count("count", count, int(np.count_nonzero(among)))
-    return torch.from_numpy(smallest(ranks, count, among))
+    told = None if ties is None else (lambda: ordering_keys(ties(), among.size))
+    return torch.from_numpy(smallest(ordering_keys(keys, among.size, among), count, among, told))
 
 
-def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> Tensor:
+def top_q(
+    scores: Tensor, q: int, keys: Tensor | Callable[[], Tensor], among: Tensor | None = None
+) -> Tensor:
     """Keep exactly the `q` largest scores; equal scores by smaller key, then by position.
 
     NaN and infinite scores (unseen, broken) come before every finite one and tie with each other.
@@ -115,7 +121,7 @@ def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> 
     Args:
         scores: shape `(num_samples,)`.
         q: from 0 to the number of candidates.
-        keys: random numbers without NaN, shape `(num_samples,)`.
+        keys: random numbers without NaN, shape `(num_samples,)`; or what draws them, if needed.
         among: who may be kept, bool, shape `(num_samples,)`; None means everybody.
 
     Returns:
@@ -132,7 +138,8 @@ def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> 
         [False, True, False, True]
     """
     values = vector(scores, "scores")
-    ranks = ordering_keys(keys, values.size)
+    if not callable(keys):
+        ordering_keys(keys, values.size)  # refused even where they would not be needed
     allowed = None if among is None else mask(among, "among", values.size)
     num_candidates = values.size if allowed is None else int(np.count_nonzero(allowed))
     check_count("q", q, num_candidates)
@@ -147,7 +154,10 @@ def top_q(scores: Tensor, q: int, keys: Tensor, among: Tensor | None = None) -> 
         kept &= allowed
         tied &= allowed
     missing = q - int(np.count_nonzero(kept))
-    return torch.from_numpy(np.logical_or(kept, smallest(ranks, missing, tied), out=kept))
+    if missing < np.count_nonzero(tied):
+        drawn = keys() if callable(keys) else keys
+        tied = smallest(ordering_keys(drawn, values.size), missing, tied)
+    return torch.from_numpy(np.logical_or(kept, tied, out=kept))
 
 
 def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -78,9 +79,8 @@ class EpsilonGreedy(Method):
             return Selection(kept=ledger["chosen"].clone())
         quota = max(1, round(kappa * n))
         num_random = round(self.epsilon * quota)
-        ties = epoch.draws.uniform(n, "ties", dtype=torch.float64)
+        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
         kept = draws.top_q(ledger["mean"], quota - num_random, ties)
-        del ties
         if num_random:
             keys = epoch.draws.uniform(n, "selection", dtype=torch.float64)
             kept |= draws.exact_count(~kept, num_random, keys)

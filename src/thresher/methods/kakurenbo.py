@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -36,8 +37,7 @@ class KAKURENBO(Method):
     Args:
         max_fraction: F, the largest share to hide.
         tau: τ, the confidence from which on a sample may be hidden.
-        milestones: (epoch, m(e) from it on); 1 before the first. Published for CIFAR, 200 epochs;
-            ImageNet's 90 have them at 30, 60 and 80.
+        milestones: (epoch, m(e) from it on); 1 before the first. CIFAR's; ImageNet: 30, 60, 80.
         lr_fraction: F_e of the learning rate: "max" as published, or the "actual" hidden share.
 
     Guarantees: none of its gradient: a hidden sample has no chance in its epoch.
@@ -79,10 +79,8 @@ class KAKURENBO(Method):
         require_one_of(self, "lr_fraction", "max", "actual")
         epochs = [epoch for epoch, _ in self.milestones]
         if sorted(set(epochs)) != epochs or not all(0 <= m <= 1 for _, m in self.milestones):
-            raise SettingError(
-                f"KAKURENBO(milestones={self.milestones})",
-                "ascending epochs, each with an m(e) <= 1",
-            )
+            came = f"KAKURENBO(milestones={self.milestones})"
+            raise SettingError(came, "ascending epochs, each with an m(e) from 0 to 1")
 
     @property
     def first_prunable_epoch(self) -> int:
@@ -97,8 +95,9 @@ class KAKURENBO(Method):
         fraction = self.max_fraction * m
         among = ~ledger["loss"].isnan() if target is None else sure
         lowest = math.floor(fraction * n + 1e-9) if target is None else round(target * n)
-        lowest, ties = min(lowest, n - 1, ledger.count(among)), epoch.draws.uniform(n, "ties")
-        hidden = draws.top_q(-ledger["loss"], lowest, ties, among=among).logical_and_(sure)
+        lowest, loss = min(lowest, n - 1, ledger.count(among)), ledger["loss"]
+        ties = partial(epoch.draws.uniform, n, "ties")
+        hidden = sure & draws.exact_count(among, lowest, loss, ties)
         if target is not None or self.lr_fraction == "actual":
             fraction = ledger.count(hidden) / n
         return Selection(kept=~hidden, learning_rate_factor=1 / (1 - fraction))

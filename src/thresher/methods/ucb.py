@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -75,7 +76,7 @@ class UCB(Method):
         if (epoch.number - self.warmup_epochs) % self.period:
             return Selection(kept=ledger["chosen"].clone())
         bound = torch.add(ledger["mean"], ledger["variance"], alpha=self.c)
-        ties = epoch.draws.uniform(n, "ties", dtype=torch.float64)
+        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
         return Selection(kept=draws.top_q(bound, max(1, round(kappa * n)), ties))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
