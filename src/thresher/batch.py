@@ -17,7 +17,7 @@ from thresher.errors import (
     SettingError,
 )
 from thresher.methods._method import Method
-from thresher.progress import Place
+from thresher.steps import Place
 
 _INT64 = np.dtype(np.int64)
 

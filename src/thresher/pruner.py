@@ -15,15 +15,17 @@ from thresher.accounting import Report
 from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
 from thresher.clock import Clock
 from thresher.course import Course
-from thresher.errors import NotIteratedError
+from thresher.errors import NotIteratedError, SettingError
 from thresher.hand import Hand
 from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
+from thresher.outline import known
 from thresher.pacing import PacedScheduler, Position, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
-from thresher.planning import Planner, Protection
-from thresher.schedule import Budget
-from thresher.settings import Settings
+from thresher.planning import Protection
+from thresher.replacement import Replacement, is_replaceable
+from thresher.settings import Data, Settings
+from thresher.starting import started
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -89,25 +91,11 @@ class Pruner:
         self._course: Course | None = None
         self._factors = RateFactors()
         if num_samples is not None:
-            self._start(num_samples, shuffled=True, visits=None)
+            self._start(Data(num_samples))
 
-    def _start(self, num_samples: int, *, shuffled: bool, visits: int | None) -> Clock:
-        self._protection.check(num_samples)
-        planner = Planner(
-            method=self.method,
-            seed=self.settings.seed,
-            shuffled=shuffled,
-            step_exponent=self.settings.step_exponent,
-            protection=self._protection,
-        )
-        budget = Budget(num_samples=num_samples, epochs=self.settings.epochs, visits=visits)
-        self._clock = Clock(
-            planner,
-            budget,
-            accumulation_steps=self.settings.accumulation_steps,
-            steps=self.settings.steps,
-            log=self._log,
-            opened=self._factors.put_on,
+    def _start(self, data: Data) -> Clock:
+        self._clock = started(
+            data, self.method, self.settings, self._protection, self._log, self._factors.put_on
         )
         self._hand = Hand(self._clock)
         return self._clock
@@ -132,14 +120,17 @@ class Pruner:
             DatasetChangedError: another length than an earlier loader's or a checkpoint's.
         """
         grid, shuffled = taken_over(loader)
-        num_samples = len(cast("Any", loader.dataset))
-        visits = self.settings.visits(grid.batch_size)
-        clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
-        is_wrapped = self._course is not None
-        clock.require_same(num_samples=num_samples, shuffled=shuffled, is_wrapped=is_wrapped)
+        data = Data(
+            len(cast("Any", loader.dataset)),
+            shuffled,
+            self.settings.visits(grid.batch_size),
+            grid.batch_size,
+        )
+        clock = self._clock or self._start(data)
+        clock.require_same(data, is_wrapped=self._course is not None)
         assert self._hand is not None
         self._course = Course(loader.dataset, clock, grid)
-        return cast("_Loader", planned(loader, self._course, self._hand))
+        return cast("_Loader", planned(loader, self._course, self._hand, None))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
@@ -206,8 +197,9 @@ class Pruner:
 
         Raises:
             EpochError: `epoch` is neither.
+            SettingError: the method is an online one, which has no plans.
         """
-        return self._running().open(epoch).plan
+        return known(self._running().open(epoch).plan, self.method)
 
     def observe(self, ids: batch.Ids, scores: batch.Scores) -> None:
         """Score one micro-batch of the current plan, for loops that weight their losses themselves.
@@ -252,15 +244,38 @@ class Pruner:
             return self._clock is not None and self._clock.steps_done >= self.settings.steps
         return self.settings.epochs is not None and self.epoch >= self.settings.epochs
 
+    def replace_subset(
+        self, ids: Tensor | Sequence[int], weights: Tensor | Sequence[float] | None = None
+    ) -> None:
+        """Train a static method on another subset from the next epoch that is not begun yet.
+
+        For re-selection every few epochs: call it between epochs. It is saved with the state.
+
+        Args:
+            ids: the samples of the new subset, none twice.
+            weights: of their losses, positive, one for each; None means 1.
+
+        Raises:
+            SettingError: the method trains on no given subset, or ids or weights do not fit.
+        """
+        if not is_replaceable(self.method):
+            raise SettingError(
+                f"replace_subset with {type(self.method).__name__}, which chooses by itself",
+                "a method that trains on a given subset",
+                "Build Pruner(thresher.Subset(ids, weights), ...)",
+            )
+        clock = self._running()
+        clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
+
     def report(self) -> Report:
         """Return what was trained and saved so far; closes nothing."""
-        clock = self._clock
+        clock, rows = self._clock, [] if self._clock is None else self._clock.all_rows()
         report = Report(
             method=repr(self.method),
             num_samples=0 if clock is None else clock.budget.num_samples,
             epochs=self.settings.epochs,
             asked=self.method.prune_ratio,
-            rows=[] if clock is None else clock.all_rows(),
+            rows=rows,
             ends_in_epoch=self.settings.steps is not None,
         )
         return report.with_notes(is_complete=self.finished)
@@ -277,16 +292,9 @@ class Pruner:
             DatasetChangedError: it is of a data set of another length.
         """
         require_continuable(state, self.method, self.settings)
-        clock = self._clock
-        if clock is None:
-            clock = self._start(
-                state["num_samples"], shuffled=state["shuffled"], visits=state["visits"]
-            )
-        clock.require_same(
-            num_samples=state["num_samples"],
-            shuffled=state["shuffled"],
-            is_wrapped=self._course is not None,
-        )
+        data = Data(**{name: state[name] for name in Data._fields})
+        clock = self._clock or self._start(data)
+        clock.require_same(data, is_wrapped=self._course is not None)
         clock.load_state_dict(state["clock"])
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from thresher.errors import CheckpointError, SettingError, ThresherWarning
 from thresher.methods._method import Method
@@ -13,6 +13,22 @@ from thresher.schedule import RATE_TOLERANCE, most_saved
 
 # With two epochs, scores of the first could steer only the second.
 _FEWEST_EPOCHS = 3
+
+
+class Data(NamedTuple):
+    """What a run has to know of its data before it can begin.
+
+    Args:
+        num_samples: n.
+        shuffled: whether each epoch has an order of its own.
+        visits: sample visits of a run that is measured in optimizer steps; None for another.
+        batch_size: the loader's; None below the loop.
+    """
+
+    num_samples: int
+    shuffled: bool = True
+    visits: int | None = None
+    batch_size: int | None = None
 
 
 @final

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from thresher.progress import IdBatch, Progress
+from thresher.id_batches import IdBatch
+from thresher.progress import Feed
 
 
 @final
@@ -81,37 +82,31 @@ class TaggedCollate:
 
 
 @final
-class PlannedBatches:
-    """What the inner loader draws its indices from: the batches of the plan that is set.
+class RequestedBatches:
+    """What the inner loader draws its indices from: the requests of the feed that is set.
 
-    `iter` binds at once, not at the first batch, so a pass keeps its plan whatever is set later.
+    `iter` binds at once, not at the first batch, so a pass keeps its feed whatever is set later.
 
     Args:
-        batch_size: samples a batch; None yields single ids, for a loader without batching.
+        is_bulk: whether the loader wants lists of ids; one without batching wants single ones.
     """
 
-    def __init__(self, batch_size: int | None) -> None:
-        self._batch_size = batch_size
-        self._left: Callable[[], Iterator[Any]] = lambda: iter(())
-        self._count = 0
+    def __init__(self, is_bulk: bool) -> None:
+        self._is_bulk = is_bulk
+        self._feed: Feed | None = None
 
-    def set(self, progress: Progress, stop: int) -> None:
-        """Let the next `iter` pass over what is left of `progress` up to position `stop`."""
-        size = self._batch_size
-        left = stop - progress.seen if progress.seen else stop
-        self._count = -(-max(left, 0) // (size or 1))
-
-        def left_batches() -> Iterator[Any]:
-            batches = progress.batches(size or 1, stop)
-            return batches if size else (ids[0] for ids in batches)
-
-        self._left = left_batches
+    def set(self, feed: Feed) -> None:
+        """Let the next `iter` yield what `feed` requests."""
+        self._feed = feed
 
     def __iter__(self) -> Iterator[Any]:
-        return self._left()
+        if self._feed is None:
+            return iter(())
+        requests = self._feed.requests()
+        return requests if self._is_bulk else (ids[0] for ids in requests)
 
     def __len__(self) -> int:
-        return self._count
+        return 0 if self._feed is None else len(self._feed)
 
 
 def iter_quietly(loader: DataLoader[Any]) -> Iterator[Any]:
