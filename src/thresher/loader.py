@@ -26,9 +26,10 @@ from thresher.errors import (
     StaleBatchError,
 )
 from thresher.hand import Hand
-from thresher.progress import Feed, Judge, Progress
+from thresher.judging import Judge
+from thresher.progress import Feed, Progress
 from thresher.steps import Place
-from thresher.tagging import RequestedBatches, TaggedCollate, TaggedDataset, iter_quietly
+from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
 
 
 @final
@@ -167,28 +168,19 @@ def planned(
     loader: DataLoader[Any], course: Course, hand: Hand, judge: Judge | None
 ) -> PlannedLoader:
     """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
-    grid, batched = course.grid, loader.batch_sampler is not None
-    is_bulk = batched or isinstance(loader.sampler, BatchSampler)
-    batches = RequestedBatches(is_bulk)
-    inner: DataLoader[Any] = object.__new__(DataLoader)
-    # DataLoader refuses to have these set after its constructor, which must not run again.
-    inner.__dict__.update(loader.__dict__)
-    inner.__dict__.update(
-        dataset=TaggedDataset(loader.dataset),
-        collate_fn=TaggedCollate(loader.collate_fn),
-        _iterator=None,
-    )
-    inner.__dict__["batch_sampler" if batched else "sampler"] = batches
-
+    grid, batches = course.grid, RequestedBatches(is_bulk(loader))
+    # How far the candidates have come is one number, so they have to come in order.
+    order = {"in_order": True} if judge is not None and judge.method.family == "online" else {}
+    inner = tagged(loader, batches, **order)
     copy = object.__new__(_planned_class(type(loader)))
     attributes = copy.__dict__
     attributes.update(loader.__dict__)
     attributes["_iterator"] = None
     attributes["_thresher"] = _Drive(course, hand, inner, batches, judge)
     attributes["sampler"] = sampler = PlannedSampler(course)
-    if is_bulk:
+    if is_bulk(loader):
         sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
-        attributes["batch_sampler" if batched else "sampler"] = sampled
+        attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = sampled
     return copy
 
 

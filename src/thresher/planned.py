@@ -12,10 +12,11 @@ from torch import Tensor
 from thresher.accounting import Row, row_of
 from thresher.errors import UnplannedIdError
 from thresher.id_batches import IdBatch
+from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Plan, Trace
-from thresher.progress import Judge, Progress
+from thresher.progress import Progress
 from thresher.steps import Place, Steps
 
 

@@ -68,6 +68,16 @@ class Protection:
                 "Give them in the order of the data set: labels[i] is the class of dataset[i]",
             )
 
+    def require_possible(self, method: Method) -> None:
+        """Refuse protection where no epoch is planned as a whole."""
+        if method.family == "online" and (self.always_keep is not None or self.min_per_class):
+            raise SettingError(
+                f"always_keep or min_per_class with {type(method).__name__}",
+                "a method that plans whole epochs",
+                "An online method chooses among the candidates that pass by, and cannot promise "
+                "that an epoch has certain samples",
+            )
+
     def apply(self, selection: Selection, draws: Draws) -> Selection:
         """Return the selection with the protected samples in it, at the weight of a certain one."""
         if self.always_keep is None and self.labels is None:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from thresher.accounting import Row
+from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.outline import Outline
 from thresher.plan import Plan
 from thresher.steps import Place
-
-
-class Judge(NamedTuple):
-    """What a method that looks at candidates needs of one loader.
-
-    Args:
-        score_fn: scores a collated batch: a tensor (m,), or several by name.
-        collate: the user's collate function.
-    """
-
-    score_fn: Callable[[Any], Any]
-    collate: Callable[[Any], Any]
 
 
 class Feed(Protocol):

@@ -15,17 +15,19 @@ from thresher.accounting import Report
 from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
 from thresher.clock import Clock
 from thresher.course import Course
-from thresher.errors import NotIteratedError, SettingError
+from thresher.errors import NotIteratedError
 from thresher.hand import Hand
 from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
 from thresher.outline import known
-from thresher.pacing import PacedScheduler, Position, RateFactors, position_of, warn_if_cancelled
+from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Protection
-from thresher.replacement import Replacement, is_replaceable
+from thresher.refreshing import Refresher, judge_of
+from thresher.replacement import Replacement, require_replaceable
+from thresher.scores.scoring import BatchScores
 from thresher.settings import Data, Settings
-from thresher.starting import started
+from thresher.starting import reported, started
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -83,8 +85,9 @@ class Pruner:
         )
         self.settings.check(method, num_samples)
         self._protection = Protection.of(always_keep, min_per_class, labels)
+        self._protection.require_possible(method)
         self._log = log
-        self._takes_loss = method.needs in ((), ("loss",))
+        self._takes_loss = method.needs in ((), ("loss",)) or method.family == "online"
         self._has_seen_losses = False
         self._clock: Clock | None = None
         self._hand: Hand | None = None
@@ -109,28 +112,33 @@ class Pruner:
             )
         return self._clock
 
-    def wrap(self, loader: _Loader) -> _Loader:
+    def wrap(
+        self, loader: _Loader, *, score_fn: Callable[[Any], BatchScores] | None = None
+    ) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
         The loader's class, data set, collate function, workers and all other settings stay; the
         loader itself is untouched. `len` of the result is a true number of batches.
 
+        Args:
+            loader: the user's.
+            score_fn: scores a batch by an extra forward pass, as `thresher.scores.scoring` makes
+                it, for online methods and those that refresh scores.
+
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
+            SettingError: an online method got no `score_fn`.
             DatasetChangedError: another length than an earlier loader's or a checkpoint's.
         """
         grid, shuffled = taken_over(loader)
-        data = Data(
-            len(cast("Any", loader.dataset)),
-            shuffled,
-            self.settings.visits(grid.batch_size),
-            grid.batch_size,
-        )
+        judge = judge_of(loader, self.method, score_fn)
+        visits = self.settings.visits(grid.batch_size)
+        data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
         clock = self._clock or self._start(data)
         clock.require_same(data, is_wrapped=self._course is not None)
-        assert self._hand is not None
+        clock.refresh = None if judge is None else Refresher(loader, judge, grid.batch_size)
         self._course = Course(loader.dataset, clock, grid)
-        return cast("_Loader", planned(loader, self._course, self._hand, None))
+        return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
@@ -142,11 +150,10 @@ class Pruner:
         """
         optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
         warn_if_cancelled(optimizer, self.settings.step_exponent)
-
-        def position() -> Position:
-            return position_of(self._running(), self._course)
-
-        return PacedScheduler(scheduler, position, per, self._factors.of(optimizer))
+        factor = self._factors.of(optimizer)
+        return PacedScheduler(
+            scheduler, lambda: position_of(self._running(), self._course), per, factor
+        )
 
     def reduce(
         self, losses: Tensor, *, scores: batch.Scores | None = None, ids: batch.Ids | None = None
@@ -199,6 +206,7 @@ class Pruner:
             EpochError: `epoch` is neither.
             SettingError: the method is an online one, which has no plans.
         """
+        known(self._running().current.plan, self.method)
         return known(self._running().open(epoch).plan, self.method)
 
     def observe(self, ids: batch.Ids, scores: batch.Scores) -> None:
@@ -258,27 +266,13 @@ class Pruner:
         Raises:
             SettingError: the method trains on no given subset, or ids or weights do not fit.
         """
-        if not is_replaceable(self.method):
-            raise SettingError(
-                f"replace_subset with {type(self.method).__name__}, which chooses by itself",
-                "a method that trains on a given subset",
-                "Build Pruner(thresher.Subset(ids, weights), ...)",
-            )
+        require_replaceable(self.method)
         clock = self._running()
         clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
 
     def report(self) -> Report:
         """Return what was trained and saved so far; closes nothing."""
-        clock, rows = self._clock, [] if self._clock is None else self._clock.all_rows()
-        report = Report(
-            method=repr(self.method),
-            num_samples=0 if clock is None else clock.budget.num_samples,
-            epochs=self.settings.epochs,
-            asked=self.method.prune_ratio,
-            rows=rows,
-            ends_in_epoch=self.settings.steps is not None,
-        )
-        return report.with_notes(is_complete=self.finished)
+        return reported(self._clock, self.method, self.settings, is_complete=self.finished)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""

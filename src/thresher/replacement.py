@@ -22,6 +22,16 @@ def is_replaceable(method: Method) -> bool:
     return columns.items() >= _COLUMNS.items() and "replaced" in method.scalars
 
 
+def require_replaceable(method: Method) -> None:
+    """Refuse a method that does not read its subset from the ledger."""
+    if not is_replaceable(method):
+        raise SettingError(
+            f"replace_subset with {type(method).__name__}, which chooses by itself",
+            "a method that trains on a given subset",
+            "Build Pruner(thresher.Subset(ids, weights), ...)",
+        )
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Replacement:

@@ -57,6 +57,12 @@ class Settings:
                 "epochs for a loop without a DataLoader",
                 "Steps are counted in a loader's batches: wrap one, or give epochs",
             )
+        if num_samples is not None and method.family == "online":
+            raise SettingError(
+                f"Pruner({type(method).__name__}(...), num_samples={num_samples})",
+                "a DataLoader, as an online method looks at candidate batches",
+                "Write loader = pruner.wrap(loader, score_fn=thresher.scores.scoring(model, fn))",
+            )
         for name in ("epochs", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -92,7 +98,7 @@ class Settings:
             )
 
     def _warn_if_idle(self, method: Method, epochs: int) -> None:
-        if method.needs and epochs < _FEWEST_EPOCHS:
+        if method.needs and method.family != "online" and epochs < _FEWEST_EPOCHS:
             warnings.warn(
                 f"{type(method).__name__} learns from earlier epochs, and a run of {epochs} leaves "
                 f"nothing to prune from; expected: {_FEWEST_EPOCHS} epochs or more.",

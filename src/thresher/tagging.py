@@ -5,15 +5,16 @@ Both run in the loader's workers, so both pickle; the pair (ids, batch) they mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from thresher.id_batches import IdBatch
+from thresher.id_batches import CandidateIds, IdBatch
 from thresher.progress import Feed
+from thresher.samples import Samples
 
 
 @final
@@ -43,6 +44,8 @@ class TaggedDataset(Dataset[Any]):
         # Five times as fast as an array of the list; but the data set may have reordered its list.
         if isinstance(ids, IdBatch) and given == ids:
             return ids.array, samples
+        if isinstance(ids, CandidateIds):
+            samples = Samples(samples, len(given), is_scored=ids.is_scored)
         return np.asarray(given, dtype=np.int64), samples
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
@@ -76,8 +79,14 @@ class TaggedCollate:
         self._collate = collate
 
     def __call__(self, tagged: tuple[np.ndarray, Any]) -> tuple[np.ndarray, Any]:
-        """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch."""
+        """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch.
+
+        Of candidates, the samples are returned too, as a part of them will be collated anew.
+        """
         ids, samples = tagged
+        if isinstance(samples, Samples):
+            batch = samples.collated(self._collate) if samples.is_scored else None
+            return ids, (samples, batch)
         return ids, self._collate(samples)
 
 
@@ -107,6 +116,27 @@ class RequestedBatches:
 
     def __len__(self) -> int:
         return 0 if self._feed is None else len(self._feed)
+
+
+def is_bulk(loader: DataLoader[Any]) -> bool:
+    """Return whether a loader asks its data set for lists of ids; else for one at a time."""
+    return loader.batch_sampler is not None or isinstance(loader.sampler, BatchSampler)
+
+
+def tagged(loader: DataLoader[Any], requests: Iterable[Any], **changes: Any) -> DataLoader[Any]:
+    """Return a copy of a loader that fetches what is requested, with the ids beside each batch."""
+    inner: DataLoader[Any] = object.__new__(DataLoader)
+    attributes = inner.__dict__
+    # DataLoader refuses to have these set after its constructor, which must not run again.
+    attributes.update(loader.__dict__)
+    attributes.update(
+        dataset=TaggedDataset(loader.dataset),
+        collate_fn=TaggedCollate(loader.collate_fn),
+        _iterator=None,
+        **changes,
+    )
+    attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = requests
+    return inner
 
 
 def iter_quietly(loader: DataLoader[Any]) -> Iterator[Any]:
