@@ -33,6 +33,12 @@ def is_vector(losses: object) -> TypeGuard[Tensor]:
     return isinstance(losses, Tensor) and losses.dim() == 1
 
 
+def first_of(scores: Scores) -> Tensor:
+    """Return the scores, or the first of several, if they are one number a sample."""
+    first = scores if isinstance(scores, Tensor) else next(iter(scores.values()), None)
+    return first if is_vector(first) else refuse_shape(first)
+
+
 def refuse_shape(losses: object) -> NoReturn:
     """Say what to do about losses that are not one number a sample."""
     if isinstance(losses, Tensor) and losses.dim() > 1:

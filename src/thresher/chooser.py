@@ -184,6 +184,8 @@ class Chooser:
         return made
 
     def _laid_down(self, ids: np.ndarray, weights: Tensor | None, batch: Any) -> Any:
+        if weights is not None:
+            weights = weights.clamp(max=self._epoch.plan.max_weight)
         self._laid = Laid(self._number, ids, weights, self._standing)
         self._epoch.lay(self._laid)
         self._number += 1

@@ -126,6 +126,7 @@ class ChosenEpochs:
         shuffled: whether the orders are random, or the ids ascending.
         batch_size: of the loader; None while none is wrapped.
         step_exponent: γ, or None for the method's own weights, whose mean is about 1.
+        max_weight: the largest of these that is left as it is; None clips none.
     """
 
     method: OnlineMethod
@@ -133,6 +134,7 @@ class ChosenEpochs:
     shuffled: bool = True
     batch_size: int | None = None
     step_exponent: float | None = None
+    max_weight: float | None = None
 
     def ordered(self, data: Data) -> ChosenEpochs:
         """Return the same epochs in this order and batch size."""
@@ -187,5 +189,6 @@ class ChosenEpochs:
             num_candidates=candidates,
             size=num_batches * batch,
             scale=(size / (num_batches * batch)) ** exponent,
+            max_weight=self.max_weight or math.inf,
             facts={**outline.facts, "candidates": candidates},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Outline:
         size: sample visits of the epoch.
         learning_rate_factor: what the method multiplies the learning rate by in this epoch.
         scale: what a step exponent multiplies the method's own weights by.
+        max_weight: the largest of these that is left as it is.
         facts: numbers worth reporting about this epoch.
     """
 
@@ -37,6 +39,7 @@ class Outline:
     size: int
     learning_rate_factor: float = 1.0
     scale: float = 1.0
+    max_weight: float = math.inf
     facts: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -45,7 +48,7 @@ class Outline:
     def checksum(self) -> int:
         """Return an integer that differs between epochs of another length."""
         numbers = (self.epoch, self.num_batches, self.batch_size, self.num_candidates, self.size)
-        return zlib.crc32(repr((*numbers, self.scale)).encode())
+        return zlib.crc32(repr((*numbers, self.scale, self.max_weight)).encode())
 
 
 def known(plan: Plan | Outline, method: Method) -> Plan:

@@ -43,6 +43,7 @@ class Pruner:
         seed: keys every draw, with the epoch and the draw's purpose. No global generator is read.
         num_samples: n, for loops without a DataLoader; `wrap` finds it by itself.
         step_exponent: γ, scales each epoch's weights to mean (n/S)^γ; None leaves the method's own.
+        max_weight: clips the method's own weights, 1 or more; None clips none.
         accumulation_steps: micro-batches per optimizer step.
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
@@ -69,6 +70,7 @@ class Pruner:
         seed: int = 0,
         num_samples: int | None = None,
         step_exponent: float | None = None,
+        max_weight: float | None = None,
         accumulation_steps: int = 1,
         always_keep: Tensor | Sequence[int] | None = None,
         min_per_class: int = 0,
@@ -81,11 +83,11 @@ class Pruner:
             steps=steps,
             seed=seed,
             step_exponent=step_exponent,
+            max_weight=max_weight,
             accumulation_steps=accumulation_steps,
         )
         self.settings.check(method, num_samples)
-        self._protection = Protection.of(always_keep, min_per_class, labels)
-        self._protection.require_possible(method)
+        self._protection = Protection.of(method, always_keep, min_per_class, labels)
         self._log = log
         self._takes_loss = method.needs in ((), ("loss",)) or method.family == "online"
         self._has_seen_losses = False
@@ -219,9 +221,7 @@ class Pruner:
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
-        first = scores if isinstance(scores, Tensor) else next(iter(scores.values()), None)
-        if not batch.is_vector(first):
-            batch.refuse_shape(first)
+        first = batch.first_of(scores)
         values = batch.named_scores(self.method, first, scores)
         clock, hand = self._running(), cast("Hand", self._hand)
         progress, place = hand.place_of(batch.as_ids(ids))

@@ -51,18 +51,8 @@ class Settings:
 
     def check(self, method: Method, num_samples: int | None) -> None:
         """Refuse settings that no run can use, and warn of those that save less than is asked."""
-        if self.steps is not None and num_samples is not None:
-            raise SettingError(
-                f"Pruner(steps={self.steps}, num_samples={num_samples})",
-                "epochs for a loop without a DataLoader",
-                "Steps are counted in a loader's batches: wrap one, or give epochs",
-            )
-        if num_samples is not None and method.family == "online":
-            raise SettingError(
-                f"Pruner({type(method).__name__}(...), num_samples={num_samples})",
-                "a DataLoader, as an online method looks at candidate batches",
-                "Write loader = pruner.wrap(loader, score_fn=thresher.scores.scoring(model, fn))",
-            )
+        if num_samples is not None:
+            self._need_no_loader(method, num_samples)
         for name in ("epochs", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -88,6 +78,20 @@ class Settings:
             self._need_no_length(method)
         elif self.epochs is not None:
             self._warn_if_idle(method, self.epochs)
+
+    def _need_no_loader(self, method: Method, num_samples: int) -> None:
+        if self.steps is not None:
+            raise SettingError(
+                f"Pruner(steps={self.steps}, num_samples={num_samples})",
+                "epochs for a loop without a DataLoader",
+                "Steps are counted in a loader's batches: wrap one, or give epochs",
+            )
+        if method.family == "online":
+            raise SettingError(
+                f"Pruner({type(method).__name__}(...), num_samples={num_samples})",
+                "a DataLoader, as an online method looks at candidate batches",
+                "Write loader = pruner.wrap(loader, score_fn=thresher.scores.scoring(model, fn))",
+            )
 
     def _need_no_length(self, method: Method) -> None:
         if method.delta < 1 or method.prune_ratio is not None:

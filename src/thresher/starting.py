@@ -63,12 +63,14 @@ def _epochs(data: Data, method: Method, settings: Settings, protection: Protecti
             shuffled=data.shuffled,
             batch_size=data.batch_size,
             step_exponent=settings.step_exponent,
+            max_weight=settings.max_weight,
         )
     planner = Planner(
         method=method,
         seed=settings.seed,
         shuffled=data.shuffled,
         step_exponent=settings.step_exponent,
+        max_weight=settings.max_weight,
         protection=protection,
     )
     return PlannedEpochs(planner=planner, accumulation_steps=settings.accumulation_steps)

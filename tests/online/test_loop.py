@@ -542,3 +542,13 @@ def test_the_report_says_what_the_looks_cost() -> None:
     report = pruner.report()
     assert f"extra forward passes {len(scores.flat)}, 2.00 a trained sample" in str(report)
     assert report.rows[0].extra_forwards == 48
+
+
+def test_max_weight_clips_the_weights_of_the_rule() -> None:
+    method = ExtraForwardBernoulli(alpha=0.0)
+    free, bound = (wrapped(method, settings={"max_weight": m}) for m in (None, 1.0))
+    for pruner, loader, _ in (free, bound):
+        train(pruner, loader)
+    assert free[0].report().rows[0].weight_max > 1
+    assert bound[0].report().rows[0].weight_max == 1
+    assert free[2].seen == bound[2].seen
