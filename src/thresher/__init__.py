@@ -6,7 +6,7 @@ loader = pruner.wrap(loader)
 loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
-from thresher import errors, scores, static, windows
+from thresher import errors, online, scores, static, windows
 from thresher.methods import (
     KAKURENBO,
     UCB,
@@ -50,6 +50,7 @@ __all__ = [
     "SeTa",
     "Subset",
     "errors",
+    "online",
     "scores",
     "static",
     "windows",

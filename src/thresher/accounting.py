@@ -36,6 +36,36 @@ class Row:
     closing_seconds: float
 
 
+@final
+@dataclass(kw_only=True)
+class Tally:
+    """Running sums over the batches of an epoch that has no plan.
+
+    Args:
+        num_reduced: batches that were trained.
+        trained: samples that were.
+        non_finite: of them, those whose loss is NaN or infinite.
+        weights: Σ w.
+        squares: Σ w².
+        largest: the largest w.
+    """
+
+    num_reduced: int = 0
+    trained: int = 0
+    non_finite: int = 0
+    weights: float = 0.0
+    squares: float = 0.0
+    largest: float = 0.0
+
+    def add(self, weights: np.ndarray, *, is_new: bool) -> None:
+        """Count samples, (m,), of a batch that `is_new` or of which a part was counted."""
+        self.num_reduced += is_new
+        self.trained += len(weights)
+        self.weights += float(weights.sum(dtype=np.float64))
+        self.squares += float(np.square(weights, dtype=np.float64).sum())
+        self.largest = max(self.largest, float(weights.max(initial=0.0)))
+
+
 def row_of(
     plan: Plan,
     trace: Trace,
@@ -91,6 +121,7 @@ def metrics(row: Row, num_samples: int, facts: Mapping[str, float]) -> dict[str,
         "trained_ratio": row.trained / num_samples,
         "skipped_batches": row.skipped_batches,
         "non_finite": row.non_finite,
+        "extra_forwards": row.extra_forwards,
         "weight_mean": row.weight_mean,
         "weight_max": row.weight_max,
         "effective_ratio": row.effective_samples / row.planned,
@@ -196,6 +227,7 @@ class Report:
             f"{self.method} on {self.num_samples:,} samples, epoch {len(self.rows)}{of}",
             f"trained {self.trained:,} sample visits, saved {self.prune_rate:.1%}{asked}",
             f"planning {self.planning_seconds:.2f} s, closing {self.closing_seconds:.2f} s",
+            *self._extra(),
             "",
             f"{'epoch':>5} {'planned':>11} {'trained':>11} {'saved':>7} {'weight mean':>11} "
             f"{'max':>7} {'effective':>11}",
@@ -207,6 +239,11 @@ class Report:
             for row in self.rows
         ]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
+
+    def _extra(self) -> Iterator[str]:
+        if self.extra_forwards:
+            each = self.extra_forwards / max(1, self.trained)
+            yield f"extra forward passes {self.extra_forwards:,}, {each:.2f} a trained sample"
 
 
 def _percent(share: float) -> str:

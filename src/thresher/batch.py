@@ -17,7 +17,7 @@ from thresher.errors import (
     SettingError,
 )
 from thresher.methods._method import Method
-from thresher.progress import Place
+from thresher.steps import Place
 
 _INT64 = np.dtype(np.int64)
 
@@ -31,6 +31,12 @@ Scores = Tensor | Mapping[str, Tensor]
 def is_vector(losses: object) -> TypeGuard[Tensor]:
     """Return whether losses are one number a sample."""
     return isinstance(losses, Tensor) and losses.dim() == 1
+
+
+def first_of(scores: Scores) -> Tensor:
+    """Return the scores, or the first of several, if they are one number a sample."""
+    first = scores if isinstance(scores, Tensor) else next(iter(scores.values()), None)
+    return first if is_vector(first) else refuse_shape(first)
 
 
 def refuse_shape(losses: object) -> NoReturn:

@@ -13,21 +13,22 @@ import torch
 from thresher.clock import Clock
 from thresher.errors import CheckpointError
 from thresher.methods._method import Method
-from thresher.settings import Settings
+from thresher.settings import Data, Settings
 
 _FORMAT = 1
-_KEYS = ("method", "settings", "num_samples", "visits", "shuffled", "clock")
+_KEYS = ("method", "settings", *Data._fields, "clock")
 
 
 def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
     """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
     return {
         "format": _FORMAT,
-        "method": repr(clock.planner.method),
+        "method": repr(clock.epochs.method),
         "settings": asdict(settings),
         "num_samples": clock.budget.num_samples,
         "visits": clock.budget.visits,
-        "shuffled": clock.planner.shuffled,
+        "shuffled": clock.epochs.shuffled,
+        "batch_size": clock.epochs.batch_size,
         "clock": clock.state_dict(),
     }
 

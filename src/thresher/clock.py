@@ -12,27 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from thresher.accounting import (
-    Row,
-    metrics,
-    row_of,
-    rows_from_tensor,
-    rows_to_tensor,
-)
+from thresher.accounting import Row, metrics, rows_from_tensor, rows_to_tensor
+from thresher.closing import Refresh, close
+from thresher.epochs import Epochs, adapted
 from thresher.errors import (
-    AllLossesNaNError,
     CheckpointError,
     DatasetChangedError,
     EpochError,
-    SettingError,
     StaleBatchError,
     ThresherWarning,
 )
 from thresher.ledger import Ledger
-from thresher.plan import Plan, Trace
-from thresher.planning import Planner
+from thresher.outline import Outline
+from thresher.plan import Plan
 from thresher.progress import Progress
+from thresher.replacement import Replacement, replacement_from, state_of
 from thresher.schedule import Budget
+from thresher.settings import Data
 
 # Rows of a run without a known number of epochs that a checkpoint keeps (its shape must be fixed).
 _OPEN_ENDED_ROWS = 1000
@@ -55,36 +51,40 @@ class Clock:
     """Owns the ledger, the epoch in progress and, on request, the coming one.
 
     Args:
-        planner: makes the plans.
+        epochs: how each epoch begins.
         budget: the length of the run.
         accumulation_steps: micro-batches per optimizer step.
         steps: optimizer steps of a run that is measured in them.
         log: called with an epoch's numbers, and the optimizer steps so far, when it closes.
         opened: called with each plan when its first batch is trained.
+
+    Attributes:
+        refresh: scores samples anew for a method that wants it; None where no pass can be made.
     """
 
     def __init__(
         self,
-        planner: Planner,
+        epochs: Epochs,
         budget: Budget,
         *,
         accumulation_steps: int = 1,
         steps: int | None = None,
         log: Callable[[dict[str, float], int], None] | None = None,
-        opened: Callable[[Plan], None] | None = None,
+        opened: Callable[[Plan | Outline], None] | None = None,
     ) -> None:
-        self.planner = planner
+        self.epochs = epochs
         self.budget = budget
         self.accumulation_steps = accumulation_steps
         self.steps = steps
         self.epoch = 0
+        self.refresh: Refresh | None = None
         self._log = log
         self._opened = opened
         self.rows: list[Row] = []
         self._visits = 0
         self._steps_closed = 0
-        method = planner.method
-        self.ledger = Ledger(budget.num_samples, method.columns(), method.scalars)
+        self.ledger = epochs.new_ledger(budget.num_samples)
+        self._replacement: Replacement | None = None
         self._current: Progress | None = None
         self._coming: _Coming | None = None
         self._pending: dict[str, Any] | None = None
@@ -96,7 +96,7 @@ class Clock:
         """The epoch in progress; its plan is made when it is first looked at."""
         if self._current is None:
             start = time.perf_counter()
-            current = self._progress(self.ledger, self.epoch, self._visits)
+            current = self._begin(self.ledger, self.epoch, self._visits)
             self._planning_seconds = time.perf_counter() - start
             if self._pending is not None:
                 self._resume(current, self._pending)
@@ -194,6 +194,7 @@ class Clock:
         self._steps_closed += self._steps_of(self._current)
         self.ledger, self._current = coming.ledger, coming.progress
         self._planning_seconds, self._coming = coming.planning_seconds, None
+        self._replacement = None
         self.epoch += 1
         if self._opened is not None:
             self._opened(self._current.plan)
@@ -213,56 +214,41 @@ class Clock:
         current = self._current if self._pending is None else self.current
         if current is None or not current.micro_batches:
             return list(self.rows)
-        return [*self.rows, self._row(current, current.trace(), 0.0)]
+        return [*self.rows, self._timed(current.row())]
 
-    def require_same(self, *, num_samples: int, shuffled: bool, is_wrapped: bool = False) -> None:
+    def replace_subset(self, replacement: Replacement) -> None:
+        """Put a subset in force from the next epoch that is not begun yet."""
+        if not self.current.micro_batches:
+            replacement.put_into(self.ledger)
+            self._current = self._coming = None
+        else:
+            self._replacement, self._coming = replacement, None
+
+    def require_same(self, data: Data, *, is_wrapped: bool = False) -> None:
         """Refuse another data set length, or another order once a loader or a plan has one."""
-        if num_samples != self.budget.num_samples:
+        if data.num_samples != self.budget.num_samples:
             raise DatasetChangedError(
-                f"A data set of {num_samples} samples",
+                f"A data set of {data.num_samples} samples",
                 f"{self.budget.num_samples}, as this run began with",
                 "Ids are positions in the data set; for a changed one start a new Pruner",
             )
-        if shuffled != self.planner.shuffled:
-            if is_wrapped or self._current is not None:
-                raise SettingError(
-                    f"The run has shuffle={self.planner.shuffled}, and now shuffle={shuffled}",
-                    "one order for the whole run",
-                    "Wrap the loader before asking for a plan, and build it as in the saved run",
-                )
-            self.planner = replace(self.planner, shuffled=shuffled)
-
-    def _row(self, progress: Progress, trace: Trace, closing_seconds: float) -> Row:
-        return row_of(
-            progress.plan,
-            trace,
-            skipped_batches=progress.skipped,
-            planning_seconds=self._planning_seconds,
-            closing_seconds=closing_seconds,
-        )
+        is_fixed = is_wrapped or self._current is not None
+        self.epochs = adapted(self.epochs, data, is_fixed=is_fixed)
 
     def _make_coming(self, current: Progress) -> _Coming:
+        ledger, row = close(current, self.ledger, self.epochs.method, self.refresh)
+        if self._replacement is not None:
+            self._replacement.put_into(ledger)
         start = time.perf_counter()
-        current.release()
-        trace, ledger = current.trace(), self.ledger.copy()
-        row = self._row(current, trace, 0.0)
-        if trace.scores and current.seen and row.non_finite == current.seen:
-            raise AllLossesNaNError(
-                f"All {current.seen} scores of epoch {self.epoch} are NaN or infinite",
-                "finite losses",
-                "Training has diverged: lower the learning rate, or check the loss and the data",
-            )
-        self.planner.method.observe(ledger, current.plan, trace)
-        del trace
-        row = replace(row, closing_seconds=time.perf_counter() - start)
-        start = time.perf_counter()
-        progress = self._progress(ledger, self.epoch + 1, self._visits + len(current.plan))
+        progress = self._begin(ledger, self.epoch + 1, self._visits + len(current.plan))
         seconds = time.perf_counter() - start
-        return _Coming(progress, ledger, row, seconds, current.micro_batches)
+        return _Coming(progress, ledger, self._timed(row), seconds, current.micro_batches)
 
-    def _progress(self, ledger: Ledger, epoch: int, visits: int) -> Progress:
-        plan = self.planner.plan(ledger, self.budget, epoch=epoch, visits=visits)
-        return Progress(plan, self.planner.method.needs, self.accumulation_steps)
+    def _timed(self, row: Row) -> Row:
+        return replace(row, planning_seconds=row.planning_seconds + self._planning_seconds)
+
+    def _begin(self, ledger: Ledger, epoch: int, visits: int) -> Progress:
+        return self.epochs.begin(ledger, self.budget, epoch=epoch, visits=visits)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the ledger at the epoch's start and the epoch's scores so far; closes nothing."""
@@ -270,9 +256,10 @@ class Clock:
             "epoch": self.epoch,
             "visits": self._visits,
             "steps": self._steps_closed,
-            "ledger": self.ledger.state_dict(),
+            "ledger": self.current.remembered(self.ledger).state_dict(),
             "progress": self.current.state_dict(),
             "plan_checksum": self.current.plan.checksum(),
+            "replacement": state_of(self._replacement, self.epochs.method, self.budget.num_samples),
             "rows": rows_to_tensor(self.rows, self.budget.epochs or _OPEN_ENDED_ROWS),
         }
 
@@ -284,6 +271,7 @@ class Clock:
         self.ledger.load_state_dict(state["ledger"])
         self.rows = rows_from_tensor(state["rows"])
         self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
+        self._replacement = replacement_from(state["replacement"])
         self._current = self._coming = None
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ from thresher.errors import (
     ReducedTwiceError,
     ThresherWarning,
 )
-from thresher.progress import Place, Progress
+from thresher.progress import Progress
+from thresher.steps import Place
 
 _PASS_IDS = (
     "Take ids = loader.batch_ids right after each fetch, keep them with the batch, "

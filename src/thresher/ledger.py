@@ -34,6 +34,8 @@ class Column:
 class Ledger:
     """Named per-sample tensors of shape (n,) and scalars, with reductions over all samples.
 
+    Online methods keep short vectors beside them, of any fixed shape.
+
     A method reads populations only through `sum`, `mean` and `count`, so that the same file serves
     a ledger that holds every sample and one that holds a shard of them. Sums are taken in a fixed
     order, so a threshold does not depend on the number of threads.
@@ -50,6 +52,7 @@ class Ledger:
         num_samples: int,
         columns: Iterable[Column] = (),
         scalars: Mapping[str, float] | None = None,
+        vectors: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.num_samples = num_samples
         self.columns = {
@@ -57,6 +60,7 @@ class Ledger:
             for column in columns
         }
         self.scalars: dict[str, float] = dict(scalars or {})
+        self.vectors = {name: vector.clone() for name, vector in (vectors or {}).items()}
 
     def __getitem__(self, name: str) -> Tensor:
         return self.columns[name]
@@ -71,6 +75,7 @@ class Ledger:
         new = Ledger(self.num_samples)
         new.columns = {name: column.clone() for name, column in self.columns.items()}
         new.scalars = dict(self.scalars)
+        new.vectors = {name: vector.clone() for name, vector in self.vectors.items()}
         return new
 
     @property
@@ -100,12 +105,13 @@ class Ledger:
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot: fixed-shape tensors and plain scalars."""
         copy = self.copy()
-        return {"columns": copy.columns, "scalars": copy.scalars}
+        return {"columns": copy.columns, "scalars": copy.scalars, "vectors": copy.vectors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a snapshot of a ledger with the same columns."""
         self.columns = {name: state["columns"][name].clone() for name in self.columns}
         self.scalars = dict(state["scalars"])
+        self.vectors = {name: state["vectors"][name].clone() for name in self.vectors}
 
 
 def visited(plan: Plan, trace: Trace, name: str) -> tuple[Array, Array]:

@@ -26,8 +26,10 @@ from thresher.errors import (
     StaleBatchError,
 )
 from thresher.hand import Hand
-from thresher.progress import Place, Progress
-from thresher.tagging import PlannedBatches, TaggedCollate, TaggedDataset, iter_quietly
+from thresher.judging import Judge
+from thresher.progress import Feed, Progress
+from thresher.steps import Place
+from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
 
 
 @final
@@ -44,7 +46,7 @@ class PlannedSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[int]:
         progress, stop = self._course.next_pass()
-        return (id_ for batch in progress.batches(4096, stop) for id_ in batch)
+        return progress.ids_ahead(stop)
 
     def __len__(self) -> int:
         return self._course.stop(self._course.counted())
@@ -62,12 +64,18 @@ class _Drive:
     """
 
     def __init__(
-        self, course: Course, hand: Hand, inner: DataLoader[Any], batches: PlannedBatches
+        self,
+        course: Course,
+        hand: Hand,
+        inner: DataLoader[Any],
+        batches: RequestedBatches,
+        judge: Judge | None,
     ) -> None:
         self.course = course
         self.hand = hand
         self.inner = inner
         self.batches = batches
+        self.judge = judge
         self.passes = 0
 
 
@@ -98,9 +106,10 @@ class PlannedLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         drive = self._thresher
         progress, stop = drive.course.next_pass()
-        drive.batches.set(progress, stop)
+        feed = progress.feed(drive.course.grid.batch_size, stop, drive.judge)
+        drive.batches.set(feed)
         drive.passes += 1
-        return _Pass(drive, progress)
+        return _Pass(drive, progress, feed)
 
 
 @final
@@ -111,7 +120,7 @@ class _Pass:
     a plain DataLoader.
     """
 
-    def __init__(self, drive: _Drive, progress: Progress) -> None:
+    def __init__(self, drive: _Drive, progress: Progress, feed: Feed) -> None:
         self.progress = progress
         self.place: Place | None = None
         self.ids = np.empty(0, dtype=np.int64)
@@ -122,9 +131,9 @@ class _Pass:
         self._number = drive.passes
         self._expected = 0
         self.reduced_before = progress.reduced_here
-        self._length = len(drive.batches)
+        self._length = len(feed)
         start = iter_quietly if progress.is_resumed else iter
-        self._batches = start(drive.inner)
+        self._batches = feed.batches(start(drive.inner))
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -155,30 +164,23 @@ class _Pass:
         return batch
 
 
-def planned(loader: DataLoader[Any], course: Course, hand: Hand) -> PlannedLoader:
+def planned(
+    loader: DataLoader[Any], course: Course, hand: Hand, judge: Judge | None
+) -> PlannedLoader:
     """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
-    grid, batched = course.grid, loader.batch_sampler is not None
-    is_bulk = batched or isinstance(loader.sampler, BatchSampler)
-    batches = PlannedBatches(grid.batch_size if is_bulk else None)
-    inner: DataLoader[Any] = object.__new__(DataLoader)
-    # DataLoader refuses to have these set after its constructor, which must not run again.
-    inner.__dict__.update(loader.__dict__)
-    inner.__dict__.update(
-        dataset=TaggedDataset(loader.dataset),
-        collate_fn=TaggedCollate(loader.collate_fn),
-        _iterator=None,
-    )
-    inner.__dict__["batch_sampler" if batched else "sampler"] = batches
-
+    grid, batches = course.grid, RequestedBatches(is_bulk(loader))
+    # How far the candidates have come is one number, so they have to come in order.
+    order = {"in_order": True} if judge is not None and judge.method.family == "online" else {}
+    inner = tagged(loader, batches, **order)
     copy = object.__new__(_planned_class(type(loader)))
     attributes = copy.__dict__
     attributes.update(loader.__dict__)
     attributes["_iterator"] = None
-    attributes["_thresher"] = _Drive(course, hand, inner, batches)
+    attributes["_thresher"] = _Drive(course, hand, inner, batches, judge)
     attributes["sampler"] = sampler = PlannedSampler(course)
-    if is_bulk:
+    if is_bulk(loader):
         sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
-        attributes["batch_sampler" if batched else "sampler"] = sampled
+        attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = sampled
     return copy
 
 

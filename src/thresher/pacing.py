@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from thresher.clock import Clock
 from thresher.course import Course
 from thresher.errors import SettingError, ThresherWarning
+from thresher.outline import Outline
 from thresher.plan import Plan
 
 
@@ -95,7 +96,7 @@ class RateFactors:
         self._factors.append(RateFactor(optimizer))
         return self._factors[-1]
 
-    def put_on(self, plan: Plan) -> None:
+    def put_on(self, plan: Plan | Outline) -> None:
         """Multiply all designed rates by the factor of the plan that is being trained."""
         for factor in self._factors:
             factor.put_on(plan.learning_rate_factor)

@@ -38,11 +38,19 @@ class Protection:
     @classmethod
     def of(
         cls,
+        method: Method,
         always_keep: Tensor | Sequence[int] | None,
         min_per_class: int,
         labels: Tensor | Sequence[int] | None,
     ) -> Protection:
         """Check what the user gave and take it over as tensors."""
+        if method.family == "online" and (always_keep is not None or min_per_class):
+            raise SettingError(
+                f"always_keep or min_per_class with {type(method).__name__}",
+                "a method that plans whole epochs",
+                "An online method chooses among the candidates that pass by, and cannot promise "
+                "that an epoch has certain samples",
+            )
         if min_per_class < 0 or (min_per_class > 0) != (labels is not None):
             raise SettingError(
                 f"min_per_class={min_per_class} {'without' if labels is None else 'with'} labels",

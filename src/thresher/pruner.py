@@ -19,11 +19,15 @@ from thresher.errors import NotIteratedError
 from thresher.hand import Hand
 from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
-from thresher.pacing import PacedScheduler, Position, RateFactors, position_of, warn_if_cancelled
+from thresher.outline import known
+from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
-from thresher.planning import Planner, Protection
-from thresher.schedule import Budget
-from thresher.settings import Settings
+from thresher.planning import Protection
+from thresher.refreshing import Refresher, judge_of
+from thresher.replacement import Replacement, require_replaceable
+from thresher.scores.scoring import BatchScores
+from thresher.settings import Data, Settings
+from thresher.starting import reported, started
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -39,6 +43,7 @@ class Pruner:
         seed: keys every draw, with the epoch and the draw's purpose. No global generator is read.
         num_samples: n, for loops without a DataLoader; `wrap` finds it by itself.
         step_exponent: γ, scales each epoch's weights to mean (n/S)^γ; None leaves the method's own.
+        max_weight: clips the method's own weights, 1 or more; None clips none.
         accumulation_steps: micro-batches per optimizer step.
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
@@ -65,6 +70,7 @@ class Pruner:
         seed: int = 0,
         num_samples: int | None = None,
         step_exponent: float | None = None,
+        max_weight: float | None = None,
         accumulation_steps: int = 1,
         always_keep: Tensor | Sequence[int] | None = None,
         min_per_class: int = 0,
@@ -77,37 +83,24 @@ class Pruner:
             steps=steps,
             seed=seed,
             step_exponent=step_exponent,
+            max_weight=max_weight,
             accumulation_steps=accumulation_steps,
         )
         self.settings.check(method, num_samples)
-        self._protection = Protection.of(always_keep, min_per_class, labels)
+        self._protection = Protection.of(method, always_keep, min_per_class, labels)
         self._log = log
-        self._takes_loss = method.needs in ((), ("loss",))
+        self._takes_loss = method.needs in ((), ("loss",)) or method.family == "online"
         self._has_seen_losses = False
         self._clock: Clock | None = None
         self._hand: Hand | None = None
         self._course: Course | None = None
         self._factors = RateFactors()
         if num_samples is not None:
-            self._start(num_samples, shuffled=True, visits=None)
+            self._start(Data(num_samples))
 
-    def _start(self, num_samples: int, *, shuffled: bool, visits: int | None) -> Clock:
-        self._protection.check(num_samples)
-        planner = Planner(
-            method=self.method,
-            seed=self.settings.seed,
-            shuffled=shuffled,
-            step_exponent=self.settings.step_exponent,
-            protection=self._protection,
-        )
-        budget = Budget(num_samples=num_samples, epochs=self.settings.epochs, visits=visits)
-        self._clock = Clock(
-            planner,
-            budget,
-            accumulation_steps=self.settings.accumulation_steps,
-            steps=self.settings.steps,
-            log=self._log,
-            opened=self._factors.put_on,
+    def _start(self, data: Data) -> Clock:
+        self._clock = started(
+            data, self.method, self.settings, self._protection, self._log, self._factors.put_on
         )
         self._hand = Hand(self._clock)
         return self._clock
@@ -121,25 +114,33 @@ class Pruner:
             )
         return self._clock
 
-    def wrap(self, loader: _Loader) -> _Loader:
+    def wrap(
+        self, loader: _Loader, *, score_fn: Callable[[Any], BatchScores] | None = None
+    ) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
         The loader's class, data set, collate function, workers and all other settings stay; the
         loader itself is untouched. `len` of the result is a true number of batches.
 
+        Args:
+            loader: the user's.
+            score_fn: scores a batch by an extra forward pass, as `thresher.scores.scoring` makes
+                it, for online methods and those that refresh scores.
+
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
+            SettingError: an online method got no `score_fn`.
             DatasetChangedError: another length than an earlier loader's or a checkpoint's.
         """
         grid, shuffled = taken_over(loader)
-        num_samples = len(cast("Any", loader.dataset))
+        judge = judge_of(loader, self.method, score_fn)
         visits = self.settings.visits(grid.batch_size)
-        clock = self._clock or self._start(num_samples, shuffled=shuffled, visits=visits)
-        is_wrapped = self._course is not None
-        clock.require_same(num_samples=num_samples, shuffled=shuffled, is_wrapped=is_wrapped)
-        assert self._hand is not None
+        data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
+        clock = self._clock or self._start(data)
+        clock.require_same(data, is_wrapped=self._course is not None)
+        clock.refresh = None if judge is None else Refresher(loader, judge, grid.batch_size)
         self._course = Course(loader.dataset, clock, grid)
-        return cast("_Loader", planned(loader, self._course, self._hand))
+        return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
@@ -151,11 +152,10 @@ class Pruner:
         """
         optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
         warn_if_cancelled(optimizer, self.settings.step_exponent)
-
-        def position() -> Position:
-            return position_of(self._running(), self._course)
-
-        return PacedScheduler(scheduler, position, per, self._factors.of(optimizer))
+        factor = self._factors.of(optimizer)
+        return PacedScheduler(
+            scheduler, lambda: position_of(self._running(), self._course), per, factor
+        )
 
     def reduce(
         self, losses: Tensor, *, scores: batch.Scores | None = None, ids: batch.Ids | None = None
@@ -206,8 +206,10 @@ class Pruner:
 
         Raises:
             EpochError: `epoch` is neither.
+            SettingError: the method is an online one, which has no plans.
         """
-        return self._running().open(epoch).plan
+        known(self._running().current.plan, self.method)
+        return known(self._running().open(epoch).plan, self.method)
 
     def observe(self, ids: batch.Ids, scores: batch.Scores) -> None:
         """Score one micro-batch of the current plan, for loops that weight their losses themselves.
@@ -219,9 +221,7 @@ class Pruner:
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
-        first = scores if isinstance(scores, Tensor) else next(iter(scores.values()), None)
-        if not batch.is_vector(first):
-            batch.refuse_shape(first)
+        first = batch.first_of(scores)
         values = batch.named_scores(self.method, first, scores)
         clock, hand = self._running(), cast("Hand", self._hand)
         progress, place = hand.place_of(batch.as_ids(ids))
@@ -252,18 +252,27 @@ class Pruner:
             return self._clock is not None and self._clock.steps_done >= self.settings.steps
         return self.settings.epochs is not None and self.epoch >= self.settings.epochs
 
+    def replace_subset(
+        self, ids: Tensor | Sequence[int], weights: Tensor | Sequence[float] | None = None
+    ) -> None:
+        """Train a static method on another subset from the next epoch that is not begun yet.
+
+        For re-selection every few epochs: call it between epochs. It is saved with the state.
+
+        Args:
+            ids: the samples of the new subset, none twice.
+            weights: of their losses, positive, one for each; None means 1.
+
+        Raises:
+            SettingError: the method trains on no given subset, or ids or weights do not fit.
+        """
+        require_replaceable(self.method)
+        clock = self._running()
+        clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
+
     def report(self) -> Report:
         """Return what was trained and saved so far; closes nothing."""
-        clock = self._clock
-        report = Report(
-            method=repr(self.method),
-            num_samples=0 if clock is None else clock.budget.num_samples,
-            epochs=self.settings.epochs,
-            asked=self.method.prune_ratio,
-            rows=[] if clock is None else clock.all_rows(),
-            ends_in_epoch=self.settings.steps is not None,
-        )
-        return report.with_notes(is_complete=self.finished)
+        return reported(self._clock, self.method, self.settings, is_complete=self.finished)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
@@ -277,16 +286,9 @@ class Pruner:
             DatasetChangedError: it is of a data set of another length.
         """
         require_continuable(state, self.method, self.settings)
-        clock = self._clock
-        if clock is None:
-            clock = self._start(
-                state["num_samples"], shuffled=state["shuffled"], visits=state["visits"]
-            )
-        clock.require_same(
-            num_samples=state["num_samples"],
-            shuffled=state["shuffled"],
-            is_wrapped=self._course is not None,
-        )
+        data = Data(**{name: state[name] for name in Data._fields})
+        clock = self._clock or self._start(data)
+        clock.require_same(data, is_wrapped=self._course is not None)
         clock.load_state_dict(state["clock"])
 
     def save(self, path: str | os.PathLike[str]) -> None:

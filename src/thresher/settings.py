@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from thresher.errors import CheckpointError, SettingError, ThresherWarning
 from thresher.methods._method import Method
@@ -13,6 +13,22 @@ from thresher.schedule import RATE_TOLERANCE, most_saved
 
 # With two epochs, scores of the first could steer only the second.
 _FEWEST_EPOCHS = 3
+
+
+class Data(NamedTuple):
+    """What a run has to know of its data before it can begin.
+
+    Args:
+        num_samples: n.
+        shuffled: whether each epoch has an order of its own.
+        visits: sample visits of a run that is measured in optimizer steps; None for another.
+        batch_size: the loader's; None below the loop.
+    """
+
+    num_samples: int
+    shuffled: bool = True
+    visits: int | None = None
+    batch_size: int | None = None
 
 
 @final
@@ -35,12 +51,8 @@ class Settings:
 
     def check(self, method: Method, num_samples: int | None) -> None:
         """Refuse settings that no run can use, and warn of those that save less than is asked."""
-        if self.steps is not None and num_samples is not None:
-            raise SettingError(
-                f"Pruner(steps={self.steps}, num_samples={num_samples})",
-                "epochs for a loop without a DataLoader",
-                "Steps are counted in a loader's batches: wrap one, or give epochs",
-            )
+        if num_samples is not None:
+            self._need_no_loader(method, num_samples)
         for name in ("epochs", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -67,6 +79,20 @@ class Settings:
         elif self.epochs is not None:
             self._warn_if_idle(method, self.epochs)
 
+    def _need_no_loader(self, method: Method, num_samples: int) -> None:
+        if self.steps is not None:
+            raise SettingError(
+                f"Pruner(steps={self.steps}, num_samples={num_samples})",
+                "epochs for a loop without a DataLoader",
+                "Steps are counted in a loader's batches: wrap one, or give epochs",
+            )
+        if method.family == "online":
+            raise SettingError(
+                f"Pruner({type(method).__name__}(...), num_samples={num_samples})",
+                "a DataLoader, as an online method looks at candidate batches",
+                "Write loader = pruner.wrap(loader, score_fn=thresher.scores.scoring(model, fn))",
+            )
+
     def _need_no_length(self, method: Method) -> None:
         if method.delta < 1 or method.prune_ratio is not None:
             raise SettingError(
@@ -76,7 +102,7 @@ class Settings:
             )
 
     def _warn_if_idle(self, method: Method, epochs: int) -> None:
-        if method.needs and epochs < _FEWEST_EPOCHS:
+        if method.needs and method.family != "online" and epochs < _FEWEST_EPOCHS:
             warnings.warn(
                 f"{type(method).__name__} learns from earlier epochs, and a run of {epochs} leaves "
                 f"nothing to prune from; expected: {_FEWEST_EPOCHS} epochs or more.",

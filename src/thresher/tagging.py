@@ -5,14 +5,16 @@ Both run in the loader's workers, so both pickle; the pair (ids, batch) they mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from thresher.progress import IdBatch, Progress
+from thresher.id_batches import CandidateIds, IdBatch
+from thresher.progress import Feed
+from thresher.samples import Samples
 
 
 @final
@@ -42,6 +44,8 @@ class TaggedDataset(Dataset[Any]):
         # Five times as fast as an array of the list; but the data set may have reordered its list.
         if isinstance(ids, IdBatch) and given == ids:
             return ids.array, samples
+        if isinstance(ids, CandidateIds):
+            samples = Samples(samples, len(given), is_scored=ids.is_scored)
         return np.asarray(given, dtype=np.int64), samples
 
     def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
@@ -75,43 +79,64 @@ class TaggedCollate:
         self._collate = collate
 
     def __call__(self, tagged: tuple[np.ndarray, Any]) -> tuple[np.ndarray, Any]:
-        """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch."""
+        """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch.
+
+        Of candidates, the samples are returned too, as a part of them will be collated anew.
+        """
         ids, samples = tagged
+        if isinstance(samples, Samples):
+            batch = samples.collated(self._collate) if samples.is_scored else None
+            return ids, (samples, batch)
         return ids, self._collate(samples)
 
 
 @final
-class PlannedBatches:
-    """What the inner loader draws its indices from: the batches of the plan that is set.
+class RequestedBatches:
+    """What the inner loader draws its indices from: the requests of the feed that is set.
 
-    `iter` binds at once, not at the first batch, so a pass keeps its plan whatever is set later.
+    `iter` binds at once, not at the first batch, so a pass keeps its feed whatever is set later.
 
     Args:
-        batch_size: samples a batch; None yields single ids, for a loader without batching.
+        is_bulk: whether the loader wants lists of ids; one without batching wants single ones.
     """
 
-    def __init__(self, batch_size: int | None) -> None:
-        self._batch_size = batch_size
-        self._left: Callable[[], Iterator[Any]] = lambda: iter(())
-        self._count = 0
+    def __init__(self, is_bulk: bool) -> None:
+        self._is_bulk = is_bulk
+        self._feed: Feed | None = None
 
-    def set(self, progress: Progress, stop: int) -> None:
-        """Let the next `iter` pass over what is left of `progress` up to position `stop`."""
-        size = self._batch_size
-        left = stop - progress.seen if progress.seen else stop
-        self._count = -(-max(left, 0) // (size or 1))
-
-        def left_batches() -> Iterator[Any]:
-            batches = progress.batches(size or 1, stop)
-            return batches if size else (ids[0] for ids in batches)
-
-        self._left = left_batches
+    def set(self, feed: Feed) -> None:
+        """Let the next `iter` yield what `feed` requests."""
+        self._feed = feed
 
     def __iter__(self) -> Iterator[Any]:
-        return self._left()
+        if self._feed is None:
+            return iter(())
+        requests = self._feed.requests()
+        return requests if self._is_bulk else (ids[0] for ids in requests)
 
     def __len__(self) -> int:
-        return self._count
+        return 0 if self._feed is None else len(self._feed)
+
+
+def is_bulk(loader: DataLoader[Any]) -> bool:
+    """Return whether a loader asks its data set for lists of ids; else for one at a time."""
+    return loader.batch_sampler is not None or isinstance(loader.sampler, BatchSampler)
+
+
+def tagged(loader: DataLoader[Any], requests: Iterable[Any], **changes: Any) -> DataLoader[Any]:
+    """Return a copy of a loader that fetches what is requested, with the ids beside each batch."""
+    inner: DataLoader[Any] = object.__new__(DataLoader)
+    attributes = inner.__dict__
+    # DataLoader refuses to have these set after its constructor, which must not run again.
+    attributes.update(loader.__dict__)
+    attributes.update(
+        dataset=TaggedDataset(loader.dataset),
+        collate_fn=TaggedCollate(loader.collate_fn),
+        _iterator=None,
+        **changes,
+    )
+    attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = requests
+    return inner
 
 
 def iter_quietly(loader: DataLoader[Any]) -> Iterator[Any]:

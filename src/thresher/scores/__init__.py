@@ -15,6 +15,7 @@ from thresher.scores.classification import (
 )
 from thresher.scores.cross_entropy import logit_grad_norm
 from thresher.scores.means import per_sample
+from thresher.scores.scoring import scoring
 
 __all__ = [
     "confidence",
@@ -27,4 +28,5 @@ __all__ = [
     "margin",
     "named",
     "per_sample",
+    "scoring",
 ]

@@ -1,0 +1,194 @@
+"""How the epochs of a run begin: each planned as a whole, or outlined and chosen while trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, final
+
+from thresher.choosing import ChosenProgress
+from thresher.errors import NotIteratedError, SettingError
+from thresher.ledger import Ledger
+from thresher.methods._method import Method
+from thresher.online._method import OnlineMethod
+from thresher.outline import Outline
+from thresher.planned import PlannedProgress
+from thresher.planning import Planner
+from thresher.progress import Progress
+from thresher.schedule import Budget, is_active, target
+from thresher.settings import Data
+from thresher.stream import Standing, Stream
+
+
+class Epochs(Protocol):
+    """Makes an epoch from what the run remembers: a pure function of (ledger, seed, epoch)."""
+
+    @property
+    def method(self) -> Method:
+        """The rule."""
+        ...
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether the order is random, or the ids ascending."""
+        ...
+
+    @property
+    def batch_size(self) -> int | None:
+        """The loader's batch size, if epochs depend on it and it is known."""
+        ...
+
+    def ordered(self, data: Data) -> Epochs:
+        """Return the same epochs over data of this order and batch size."""
+        ...
+
+    def new_ledger(self, num_samples: int) -> Ledger:
+        """Return the ledger of a run that has not begun."""
+        ...
+
+    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
+        """Return an epoch that is about to be trained, `visits` having been planned before it."""
+        ...
+
+
+def adapted(epochs: Epochs, data: Data, *, is_fixed: bool) -> Epochs:
+    """Return the epochs for a loader, or refuse it if a loader or a plan has fixed them otherwise.
+
+    Raises:
+        SettingError: another order, or another batch size where epochs are counted in batches.
+    """
+    if is_fixed and data.shuffled != epochs.shuffled:
+        raise SettingError(
+            f"The run has shuffle={epochs.shuffled}, and now shuffle={data.shuffled}",
+            "one order for the whole run",
+            "Wrap the loader before asking for a plan, and build it as in the saved run",
+        )
+    had, now = epochs.batch_size, data.batch_size
+    if is_fixed and None not in (had, now) and had != now:
+        raise SettingError(
+            f"The run has batches of {had} samples, and now of {now}",
+            "one batch size, as the epochs of an online method are counted in batches",
+            "Build the loader as in the saved run",
+        )
+    return epochs.ordered(data)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PlannedEpochs:
+    """Epochs that are planned as a whole before they begin.
+
+    Args:
+        planner: makes the plans.
+        accumulation_steps: micro-batches per optimizer step.
+    """
+
+    planner: Planner
+    accumulation_steps: int = 1
+
+    @property
+    def method(self) -> Method:
+        """The rule."""
+        return self.planner.method
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether the order is a new permutation each epoch."""
+        return self.planner.shuffled
+
+    @property
+    def batch_size(self) -> int | None:
+        """None: a plan does not depend on how it is cut into batches."""
+        return None
+
+    def ordered(self, data: Data) -> PlannedEpochs:
+        """Return the same epochs in this order."""
+        return replace(self, planner=replace(self.planner, shuffled=data.shuffled))
+
+    def new_ledger(self, num_samples: int) -> Ledger:
+        """Return what the method remembers before anything was observed."""
+        return Ledger(num_samples, self.method.columns(), self.method.scalars)
+
+    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> PlannedProgress:
+        """Return the epoch, planned."""
+        plan = self.planner.plan(ledger, budget, epoch=epoch, visits=visits)
+        return PlannedProgress(plan, self.method.needs, self.accumulation_steps)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ChosenEpochs:
+    """Epochs of an online method: so many batches, of candidates that pass by.
+
+    Args:
+        method: the rule.
+        seed: keys the orders of the candidates and every draw among them.
+        shuffled: whether the orders are random, or the ids ascending.
+        batch_size: of the loader; None while none is wrapped.
+        step_exponent: γ, or None for the method's own weights, whose mean is about 1.
+        max_weight: the largest of these that is left as it is; None clips none.
+    """
+
+    method: OnlineMethod
+    seed: int
+    shuffled: bool = True
+    batch_size: int | None = None
+    step_exponent: float | None = None
+    max_weight: float | None = None
+
+    def ordered(self, data: Data) -> ChosenEpochs:
+        """Return the same epochs in this order and batch size."""
+        batch_size = self.batch_size if data.batch_size is None else data.batch_size
+        return replace(self, shuffled=data.shuffled, batch_size=batch_size)
+
+    def new_ledger(self, num_samples: int) -> Ledger:
+        """Return what the method remembers before it saw a candidate."""
+        method = self.method
+        return Ledger(num_samples, method.columns(), method.scalars, method.memory())
+
+    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> ChosenProgress:
+        """Return the epoch, outlined: ⌊κn/b⌋ batches, or all samples where nothing is pruned."""
+        size, batch = ledger.num_samples, self.batch_size
+        if batch is None:
+            raise NotIteratedError(
+                f"The epochs of {type(self.method).__name__} are counted in batches",
+                "a loader",
+                "Call loader = pruner.wrap(loader, score_fn=...) first",
+            )
+        facts, kept = dict[str, float](), 1.0
+        if is_active(self.method, budget, epoch=epoch, visits=visits):
+            share = target(self.method, budget, epoch=epoch, visits=visits)
+            kept = self.method.kept if share is None else 1 - share
+            facts = {"kept": kept} if share is None else {"kept": kept, "target": share}
+        outline = Outline(
+            epoch=epoch,
+            num_batches=-(-size // batch),
+            batch_size=batch,
+            num_candidates=0,
+            num_samples=size,
+            size=size,
+            facts=facts,
+        )
+        if kept < 1:
+            outline = self._pruned(outline, kept)
+        stream = Stream(size, self.seed, self.shuffled)
+        return ChosenProgress(outline, self.method, stream, Standing.of(ledger))
+
+    def _pruned(self, outline: Outline, kept: float) -> Outline:
+        size = outline.num_samples
+        # Guards products such as 0.7 * 10 against falling just below their integer.
+        visits = max(1, math.floor(kept * size + 1e-9))
+        batch = min(outline.batch_size, visits)
+        num_batches = visits // batch
+        candidates = min(size, max(batch, self.method.num_candidates(batch, kept)))
+        exponent = self.step_exponent or 0.0
+        return replace(
+            outline,
+            num_batches=num_batches,
+            batch_size=batch,
+            num_candidates=candidates,
+            size=num_batches * batch,
+            scale=(size / (num_batches * batch)) ** exponent,
+            max_weight=self.max_weight or math.inf,
+            facts={**outline.facts, "candidates": candidates},
+        )

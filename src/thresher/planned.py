@@ -1,0 +1,283 @@
+"""A plan while it is trained: where its scores are written and its weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.accounting import Row, row_of
+from thresher.errors import UnplannedIdError
+from thresher.id_batches import IdBatch
+from thresher.judging import Judge
+from thresher.ledger import Ledger
+from thresher.methods._method import Method
+from thresher.plan import Plan, Trace
+from thresher.progress import Progress
+from thresher.steps import Place, Steps
+
+
+@final
+class PlannedFeed:
+    """The batches of a plan that are left.
+
+    Args:
+        progress: the epoch.
+        batch_size: samples a batch.
+        stop: up to which position.
+    """
+
+    def __init__(self, progress: PlannedProgress, batch_size: int, stop: int) -> None:
+        self._progress = progress
+        self._batch_size = batch_size
+        self._stop = stop
+
+    def __len__(self) -> int:
+        left = self._stop - self._progress.seen
+        return -(-max(left, 0) // self._batch_size)
+
+    def requests(self) -> Iterator[list[int]]:
+        """Return the ids of each batch."""
+        return self._progress.batches(self._batch_size, self._stop)
+
+    def batches(self, fetched: Iterator[Any]) -> Iterator[Any]:
+        """Return what was fetched, as it is."""
+        return fetched
+
+
+@final
+class PlannedProgress(Progress):
+    """A plan, the scores seen so far in plan order, and the weights on the device of the losses.
+
+    Args:
+        plan: the epoch's plan.
+        names: the scores to keep.
+        accumulation_steps: micro-batches per optimizer step.
+    """
+
+    def __init__(self, plan: Plan, names: tuple[str, ...], accumulation_steps: int) -> None:
+        super().__init__()
+        self._plan = plan
+        self._names = names
+        self._ids = plan.ids.numpy()
+        self._steps = Steps(len(plan), accumulation_steps)
+        self._scores: dict[str, Tensor] = {}
+        # Writing to and slicing a numpy view takes half as long as the same in torch.
+        self._host_scores: dict[str, np.ndarray] = {}
+        self._is_unweighted = plan.is_unweighted
+        self._shares: Tensor | None = None
+        self._host_shares: np.ndarray | None = None
+        self._share_size = 0
+        self._position: np.ndarray | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The epoch's plan."""
+        return self._plan
+
+    def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
+        """Return where `ids`, int64 (m,), lie in the plan: the slice at `expected` if it is that.
+
+        Raises:
+            UnplannedIdError: an id is not in this epoch's plan.
+
+        Cost: one comparison of m ids; a table of the plan's positions is made if it is needed.
+        """
+        stop = expected + len(ids)
+        # Both are int64; comparing bytes is several times faster than comparing elements.
+        if stop <= len(self._ids) and self._ids[expected:stop].tobytes() == ids.tobytes():
+            return slice(expected, stop)
+        positions = self._lookup(ids)
+        if len(positions) and (positions == np.arange(positions[0], positions[0] + len(ids))).all():
+            return slice(int(positions[0]), int(positions[0]) + len(ids))
+        return positions
+
+    def _lookup(self, ids: np.ndarray) -> np.ndarray:
+        num_samples = self.plan.num_samples
+        if self._position is None:
+            kind = np.int32 if num_samples < 2**31 else np.int64
+            self._position = np.full(num_samples, -1, dtype=kind)
+            self._position[self._ids] = np.arange(len(self._ids), dtype=kind)
+        known = (ids >= 0) & (ids < num_samples)
+        positions = np.where(known, self._position[np.where(known, ids, 0)], np.int64(-1))
+        if (positions < 0).any():
+            strangers = ids[positions < 0][:5].tolist()
+            raise UnplannedIdError(
+                f"Epoch {self.plan.epoch} got scores of samples {strangers}",
+                f"only samples of its plan ({len(self._ids)} of {num_samples})",
+                f"Train on pruner.plan({self.plan.epoch}).ids, and report those ids",
+            )
+        return positions
+
+    def is_seen(self, place: Place) -> bool:
+        """Return whether the first sample at `place` was scored already."""
+        return self._steps.has_begun(place)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a loop fetched samples that were not scored."""
+        return len(self.unseen(self.reach)) > 0
+
+    def awaits(self, ids: np.ndarray) -> bool:
+        """Return whether all `ids`, int64 (m,), are planned, fetched by a loop, and unscored."""
+        try:
+            place = self.locate(ids, self.seen)
+        except UnplannedIdError:
+            return False
+        stop = place.stop if isinstance(place, slice) else int(place.max()) + 1
+        return stop <= self.reach and not self._steps.touches(place)
+
+    def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
+        """Write one micro-batch's scores, (m,) each, without reading anything back."""
+        if isinstance(place, slice):
+            for name in self._names:
+                score, host = scores[name], self._host_scores.get(name)
+                if host is not None and score.is_cpu and score.dtype == torch.float32:
+                    host[place] = score.numpy(force=True)
+                else:
+                    self._buffer(name, score)[place].copy_(score.detach())
+        else:
+            self._record_scattered(place, scores)
+        self._steps.add(place, self.micro_batches)
+        self.seen = self._steps.seen
+        self.micro_batches += 1
+        self.reduced_here += 1
+
+    def _record_scattered(self, place: np.ndarray, scores: Mapping[str, Tensor]) -> None:
+        # Of a repeated id the last score wins; indexed assignment promises no order.
+        where, last = np.unique(place[::-1], return_index=True)
+        last = torch.from_numpy(len(place) - 1 - last)
+        for name in self._names:
+            score = scores[name].detach()
+            buffer = self._buffer(name, score)
+            values = score[last.to(score.device)].to(buffer.dtype)
+            buffer[torch.from_numpy(where).to(buffer.device)] = values
+
+    def _buffer(self, name: str, like: Tensor) -> Tensor:
+        """The trace of one score, on the device the scores come from."""
+        buffer = self._scores.get(name)
+        if buffer is None:
+            buffer = self._scores[name] = _no_scores(len(self.plan), like.device)
+        elif buffer.device != like.device:
+            buffer = self._scores[name] = buffer.to(like.device)
+        if buffer.is_cpu:
+            self._host_scores[name] = buffer.numpy()
+        else:
+            self._host_scores.pop(name, None)
+        return buffer
+
+    def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
+        """Return (1/m) Σ w_i ℓ_i over a batch; weights go to the losses' device once an epoch."""
+        size = losses.numel()
+        if self._is_unweighted or not size:
+            return losses.mean()
+        if self._shares is None or self._shares.device != losses.device:
+            weights = self.plan.weights.to(losses.device, non_blocking=True)
+            # Divided once an epoch, so that a step multiplies and sums in one call; by the size of
+            # its first batch, also after a resume, or the means would be rounded differently.
+            self._share_size = self._share_size or size
+            self._shares = weights / self._share_size
+            self._host_shares = self._shares.numpy() if losses.is_cpu else None
+        if not isinstance(place, slice):
+            shares = self._shares[torch.from_numpy(place).to(losses.device)]
+        elif self._host_shares is None:
+            shares = self._shares[place]
+        else:
+            shares = torch.from_numpy(self._host_shares[place])
+        is_single = losses.dtype == torch.float32
+        mean = losses.dot(shares) if is_single else (losses * shares).sum()
+        return mean if size == self._share_size else mean * (self._share_size / size)
+
+    def release(self) -> None:
+        """Free what only training needs; it is made again if the epoch goes on."""
+        self._shares = self._host_shares = None
+
+    def unseen(self, stop: int) -> np.ndarray:
+        """Return the positions below `stop` that were not trained yet, ascending: int64."""
+        return self._steps.unseen(stop)
+
+    def batches(self, batch_size: int, stop: int) -> Iterator[list[int]]:
+        """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
+        if self.seen == 0:
+            return (
+                IdBatch.of(self._ids[start : min(start + batch_size, stop)])
+                for start in range(0, stop, batch_size)
+            )
+        left = self.unseen(stop)
+        return (
+            IdBatch.of(self._ids[left[start : start + batch_size]])
+            for start in range(0, len(left), batch_size)
+        )
+
+    def feed(self, batch_size: int, stop: int, judge: Judge | None) -> PlannedFeed:
+        """Return the batches that are left, up to position `stop`."""
+        return PlannedFeed(self, batch_size, stop)
+
+    def ids_ahead(self, stop: int) -> Iterator[int]:
+        """Yield the ids that are left, up to position `stop`."""
+        return (id_ for batch in self.batches(4096, stop) for id_ in batch)
+
+    def row(self) -> Row:
+        """Return the epoch's numbers so far."""
+        return row_of(self.plan, self.trace(), skipped_batches=self.skipped)
+
+    def digest(self, method: Method, ledger: Ledger) -> Row:
+        """Let the method observe the trace into `ledger`; return the epoch's numbers."""
+        trace = self.trace()
+        method.observe(ledger, self.plan, trace)
+        return row_of(self.plan, trace, skipped_batches=self.skipped)
+
+    def remembered(self, ledger: Ledger) -> Ledger:
+        """Return the ledger as it was when the epoch was planned: the plan is made of it again."""
+        return ledger
+
+    def trace(self) -> Trace:
+        """Return the scores so far on the host: the one transfer of an epoch."""
+        scores = {
+            name: self._scores[name].cpu() if name in self._scores else _no_scores(len(self.plan))
+            for name in self._names
+        }
+        return Trace(scores=scores, step=torch.from_numpy(self._steps.array()))
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the scores so far by sample id, shape (n,), NaN = unseen, and when they came."""
+        size, trace = self.plan.num_samples, self.trace()
+        step = torch.full((size,), -1, dtype=torch.int32, device="cpu")
+        step[self.plan.ids] = trace.step
+        pending = {}
+        for name, score in trace.scores.items():
+            pending[name] = _no_scores(size)
+            # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
+            broken = trace.seen & score.isnan()
+            pending[name][self.plan.ids] = score.masked_fill(broken, torch.inf)
+        return {
+            "micro_batches": self.micro_batches,
+            "skipped": self.skipped,
+            "share_size": self._share_size,
+            "step": step,
+            "scores": pending,
+        }
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore the scores of an epoch that was interrupted."""
+        step, scores, done = state["step"], state["scores"], state["micro_batches"]
+        assert isinstance(step, Tensor)
+        assert isinstance(scores, Mapping)
+        assert isinstance(done, int)
+        self._steps.load(step[self.plan.ids].numpy())
+        self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
+        self._host_scores = {}
+        skipped, share_size = state["skipped"], state["share_size"]
+        assert isinstance(skipped, int)
+        assert isinstance(share_size, int)
+        self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
+        self._shares, self._share_size = None, share_size
+        self.seen = self._steps.seen
+
+
+def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:
+    # float32 and the host, whatever the user made torch's defaults.
+    return torch.full((size,), torch.nan, dtype=torch.float32, device=device)

@@ -1,0 +1,118 @@
+"""A new subset for a static method, from the next planned epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from thresher.errors import SettingError
+from thresher.ledger import Ledger
+from thresher.methods._method import Method
+
+_COLUMNS = {"member": torch.bool, "weight": torch.float32}
+
+
+def is_replaceable(method: Method) -> bool:
+    """Return whether a method reads its subset from the ledger."""
+    columns = {column.name: column.dtype for column in method.columns()}
+    return columns.items() >= _COLUMNS.items() and "replaced" in method.scalars
+
+
+def require_replaceable(method: Method) -> None:
+    """Refuse a method that does not read its subset from the ledger."""
+    if not is_replaceable(method):
+        raise SettingError(
+            f"replace_subset with {type(method).__name__}, which chooses by itself",
+            "a method that trains on a given subset",
+            "Build Pruner(thresher.Subset(ids, weights), ...)",
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """A subset and its weights by sample id.
+
+    Args:
+        member: bool, shape (n,).
+        weight: float32, shape (n,), 1 outside the subset.
+    """
+
+    member: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(
+        cls, ids: Tensor | Sequence[int], weights: Tensor | Sequence[float] | None, num_samples: int
+    ) -> Replacement:
+        """Check a subset and lay it out by sample id.
+
+        Raises:
+            SettingError: an id is no sample or comes twice, or a weight is not positive and finite.
+        """
+        chosen = torch.as_tensor(ids, device="cpu")
+        chosen = chosen if chosen.numel() else chosen.long()
+        if chosen.ndim != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool:
+            raise SettingError(
+                f"ids of shape {tuple(chosen.shape)} and dtype {chosen.dtype}",
+                "whole numbers, in one dimension",
+                "Ids are the samples' positions in the data set",
+            )
+        member = torch.zeros(num_samples, dtype=torch.bool, device="cpu")
+        is_inside = bool(len(chosen)) and 0 <= int(chosen.min()) <= int(chosen.max()) < num_samples
+        if is_inside:
+            member[chosen] = True
+        if not is_inside or int(member.sum()) != len(chosen):
+            raise SettingError(
+                f"A subset of {len(chosen)} ids that name {int(member.sum())} different samples",
+                f"one or more ids from 0 to {num_samples - 1}, none of them twice",
+                "Merge what is chosen twice by adding up its weights",
+            )
+        weight = torch.ones(num_samples, dtype=torch.float32, device="cpu")
+        if weights is not None:
+            given = torch.as_tensor(weights, device="cpu").to(torch.float32)
+            if given.shape != chosen.shape or not bool(((given > 0) & given.isfinite()).all()):
+                raise SettingError(
+                    f"weights of shape {tuple(given.shape)} for {len(chosen)} ids",
+                    "a positive and finite number for each id",
+                    "Leave samples out of the subset instead of giving them weight 0",
+                )
+            weight[chosen] = given
+        return cls(member, weight)
+
+    def put_into(self, ledger: Ledger) -> None:
+        """Let the ledger hold this subset, and count the replacement."""
+        ledger["member"].copy_(self.member)
+        ledger["weight"].copy_(self.weight)
+        ledger.scalars["replaced"] += 1
+
+
+def state_of(
+    replacement: Replacement | None, method: Method, num_samples: int
+) -> dict[str, object]:
+    """Return a waiting replacement in fixed shapes; nothing for a method that has no subset."""
+    if not is_replaceable(method):
+        return {}
+    waiting = replacement or Replacement(
+        torch.zeros(num_samples, dtype=torch.bool, device="cpu"),
+        torch.ones(num_samples, dtype=torch.float32, device="cpu"),
+    )
+    return {
+        "is_waiting": replacement is not None,
+        "member": waiting.member.clone(),
+        "weight": waiting.weight.clone(),
+    }
+
+
+def replacement_from(state: Mapping[str, object]) -> Replacement | None:
+    """Return what `state_of` stored."""
+    if not state.get("is_waiting"):
+        return None
+    member, weight = state["member"], state["weight"]
+    assert isinstance(member, Tensor)
+    assert isinstance(weight, Tensor)
+    return Replacement(member.clone(), weight.clone())

@@ -1,0 +1,115 @@
+"""Samples as a data set gave them, of which a part can be taken and collated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thresher.errors import BatchMismatchError
+from thresher.packing import packed
+
+
+@final
+class Samples:
+    """What was fetched for some ids: a list of samples, or whole batches as tensors and arrays.
+
+    Nothing is assumed of a batch that was collated: a part is taken before, and collated anew. A
+    data set whose `__getitems__` makes batches has to make them of tensors and arrays with a row
+    for each id, in tuples, lists and mappings.
+
+    Args:
+        given: what the data set gave.
+        size: for how many ids.
+        is_scored: whether a collated batch of all of them is wanted too.
+
+    Raises:
+        BatchMismatchError: it is neither a list of samples nor rows.
+    """
+
+    def __init__(self, given: Any, size: int, *, is_scored: bool = False) -> None:
+        self.size = size
+        self.is_scored = is_scored
+        is_rows = not _is_list(given, size) and _has_rows(given, size)
+        if not is_rows and not (isinstance(given, Sequence) and len(given) == size):
+            raise BatchMismatchError(
+                f"The data set's __getitems__ gave a {type(given).__name__} for {size} ids",
+                f"a list of {size} samples, or tensors and arrays of {size} rows",
+                "An online method trains a part of what it fetched; return a list of samples",
+            )
+        self._given, self._is_rows = given, is_rows
+
+    def take(self, positions: np.ndarray) -> Samples:
+        """Return the samples at `positions`, int64 (m,)."""
+        if self._is_rows:
+            part = _mapped(lambda rows: _rows(rows[0], positions), [self._given])
+        else:
+            part = [self._given[position] for position in positions.tolist()]
+        return self._like(part, len(positions))
+
+    def joined(self, other: Samples) -> Samples:
+        """Return these samples, and then the others."""
+        if self._is_rows:
+            both = _mapped(_concatenated, [self._given, other._given])
+        else:
+            both = [*self._given, *other._given]
+        return self._like(both, self.size + other.size)
+
+    def _like(self, given: Any, size: int) -> Samples:
+        new = object.__new__(Samples)
+        new.size, new.is_scored = size, self.is_scored
+        new._given, new._is_rows = given, self._is_rows
+        return new
+
+    def collated(self, collate: Callable[[Any], Any]) -> Any:
+        """Return what the user's collate function makes of them."""
+        # A list of its own, which the function may change.
+        return collate(self._given if self._is_rows else list(self._given))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = self._given if self._is_rows else packed(self._given)
+        return _restored, (given, self.size, self.is_scored, self._is_rows)
+
+
+def _restored(given: Any, size: int, is_scored: bool, is_rows: bool) -> Samples:
+    new = object.__new__(Samples)
+    new.size, new.is_scored, new._given, new._is_rows = size, is_scored, given, is_rows
+    return new
+
+
+def _is_list(given: Any, size: int) -> bool:
+    return isinstance(given, list) and len(given) == size
+
+
+def _has_rows(given: Any, size: int) -> bool:
+    if isinstance(given, Tensor | np.ndarray):
+        return given.ndim > 0 and len(given) == size
+    if isinstance(given, Mapping):
+        return bool(given) and all(_has_rows(each, size) for each in given.values())
+    if isinstance(given, tuple | list):
+        return bool(given) and all(_has_rows(each, size) for each in given)
+    return False
+
+
+def _mapped(do: Callable[[list[Any]], Any], given: list[Any]) -> Any:
+    """Apply `do` to the tensors and arrays at the same place of each of `given`."""
+    first = given[0]
+    if isinstance(first, Tensor | np.ndarray):
+        return do(given)
+    if isinstance(first, Mapping):
+        return type(first)({key: _mapped(do, [each[key] for each in given]) for key in first})  # pyright: ignore[reportCallIssue]
+    parts = [_mapped(do, [each[k] for each in given]) for k in range(len(first))]
+    return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+
+
+def _rows(rows: Tensor | np.ndarray, positions: np.ndarray) -> Tensor | np.ndarray:
+    if isinstance(rows, Tensor):
+        return rows[torch.from_numpy(positions).to(rows.device)]
+    return rows[positions]
+
+
+def _concatenated(parts: list[Any]) -> Tensor | np.ndarray:
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)

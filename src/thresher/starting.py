@@ -1,0 +1,76 @@
+"""From settings to the clock of a run, once its data set is known; and from there to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from thresher.accounting import Report
+from thresher.clock import Clock
+from thresher.epochs import ChosenEpochs, Epochs, PlannedEpochs
+from thresher.methods._method import Method
+from thresher.online._method import OnlineMethod
+from thresher.outline import Outline
+from thresher.plan import Plan
+from thresher.planning import Planner, Protection
+from thresher.schedule import Budget
+from thresher.settings import Data, Settings
+
+
+def started(
+    data: Data,
+    method: Method,
+    settings: Settings,
+    protection: Protection,
+    log: Callable[[dict[str, float], int], None] | None,
+    opened: Callable[[Plan | Outline], None],
+) -> Clock:
+    """Return the clock of a run that has not begun.
+
+    Raises:
+        SettingError: protected samples or labels do not fit the data set.
+    """
+    protection.check(data.num_samples)
+    return Clock(
+        _epochs(data, method, settings, protection),
+        Budget(num_samples=data.num_samples, epochs=settings.epochs, visits=data.visits),
+        accumulation_steps=settings.accumulation_steps,
+        steps=settings.steps,
+        log=log,
+        opened=opened,
+    )
+
+
+def reported(
+    clock: Clock | None, method: Method, settings: Settings, *, is_complete: bool
+) -> Report:
+    """Return what a run trained and saved so far, with notes on what was not as asked."""
+    report = Report(
+        method=repr(method),
+        num_samples=0 if clock is None else clock.budget.num_samples,
+        epochs=settings.epochs,
+        asked=method.prune_ratio,
+        rows=[] if clock is None else clock.all_rows(),
+        ends_in_epoch=settings.steps is not None,
+    )
+    return report.with_notes(is_complete=is_complete)
+
+
+def _epochs(data: Data, method: Method, settings: Settings, protection: Protection) -> Epochs:
+    if isinstance(method, OnlineMethod):
+        return ChosenEpochs(
+            method=method,
+            seed=settings.seed,
+            shuffled=data.shuffled,
+            batch_size=data.batch_size,
+            step_exponent=settings.step_exponent,
+            max_weight=settings.max_weight,
+        )
+    planner = Planner(
+        method=method,
+        seed=settings.seed,
+        shuffled=data.shuffled,
+        step_exponent=settings.step_exponent,
+        max_weight=settings.max_weight,
+        protection=protection,
+    )
+    return PlannedEpochs(planner=planner, accumulation_steps=settings.accumulation_steps)
