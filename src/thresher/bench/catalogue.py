@@ -36,6 +36,10 @@ METHODS: dict[str, str] = {
     "historical-replacement": "draws from large batches, with replacement, by Omission's scores",
     "historical-ranking": "draws from large batches by the rank of Omission's scores",
     "random-within-batch": "a random part of each large batch",
+    "selective-backprop": "Selective Backprop: a scoring forward, then the chance of a loss's rank",
+    "importance-sampling": "Katharopoulos and Fleuret: a scoring forward, draws by gradient norm",
+    "extra-forward-bernoulli": "Omission's chances from a scoring forward of each large batch",
+    "ordered-top-q": "ordered SGD: of each candidate batch the largest losses",
     "fewer-epochs": "no pruning, as many epochs fewer as the ratio says, same schedule shape",
     "fewer-epochs-scaled": "fewer-epochs with the learning rate multiplied by full/fewer epochs",
 }
@@ -58,6 +62,10 @@ _BUILT: dict[str, tuple[str, dict[str, Any]]] = {
     "historical-replacement": ("HistoricalReplacement", {}),
     "historical-ranking": ("HistoricalRanking", {}),
     "random-within-batch": ("RandomWithinBatch", {}),
+    "selective-backprop": ("SelectiveBackprop", {}),
+    "importance-sampling": ("ImportanceSampling", {}),
+    "extra-forward-bernoulli": ("ExtraForwardBernoulli", {}),
+    "ordered-top-q": ("OrderedTopQ", {}),
     "fewer-epochs": ("Full", {}),
     "fewer-epochs-scaled": ("Full", {}),
 }
@@ -154,7 +162,8 @@ def build_method(text: str, prune_ratio: float | None) -> Method:
     import thresher
 
     kind, fixed = _BUILT[base_name(text)]
-    build, given = getattr(thresher, kind), settings_of(text)
+    build: Any = getattr(thresher.online, kind, None) or getattr(thresher, kind)
+    given = settings_of(text)
     known = [field.name for field in fields(build) if field.name not in ("prune_ratio", *fixed)]
     for name in given:
         require_known(f"setting of {base_name(text)}", name, known)

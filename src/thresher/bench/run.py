@@ -21,9 +21,10 @@ from thresher.bench.images import Images, TrainingSet, channel_values, normalise
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import Task
 from thresher.errors import SettingError, ThresherWarning
-from thresher.methods import Full
+from thresher.methods import Full, Method
 from thresher.pruner import Pruner
-from thresher.scores import named
+from thresher.scores import named, scoring
+from thresher.scores.scoring import BatchScores
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with the number of epochs done and the test accuracy in percent."""
@@ -161,7 +162,19 @@ def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
         # One thing varies over a run: the rate.
         cycle_momentum=False,
     )
-    return _Parts(model, optimizer, data, pruner.wrap(plain), pruner.pace(scheduler), pruner)
+    loader = pruner.wrap(plain, score_fn=_score_fn(model, method, config.device))
+    return _Parts(model, optimizer, data, loader, pruner.pace(scheduler), pruner)
+
+
+def _score_fn(model: nn.Module, method: Method, device: str) -> Callable[[Any], BatchScores] | None:
+    """Return how a batch is scored for a method that looks at samples it does not train."""
+
+    def scores(model: nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        images, labels = (part.to(device) for part in batch)
+        return named(method.needs, model(images), labels)
+
+    looks = method.family == "online" or type(method).refreshed is not Method.refreshed
+    return scoring(model, scores) if looks else None
 
 
 def _train_epoch(parts: _Parts, device: str) -> None:
