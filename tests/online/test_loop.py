@@ -96,6 +96,20 @@ def test_candidates_are_all_samples_one_order_after_the_other(method: OnlineMeth
     assert visits.max() - visits.min() <= 1 + cursor // 23
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@of_four
+def test_the_seed_alone_says_what_is_drawn(method: OnlineMethod, shuffle: bool) -> None:
+    if isinstance(method, ImportanceSampling):
+        method = ImportanceSampling(tau_th=0)
+    runs = []
+    for seed in (5, 5, 6):
+        pruner, loader, scores = wrapped(method, settings={"seed": seed}, shuffle=shuffle)
+        runs.append([train(pruner, loader, scores) for _ in range(2)])
+    assert runs[0] == runs[1]
+    draws_nothing = isinstance(method, OrderedTopQ) and not shuffle
+    assert (runs[0] == runs[2]) == draws_nothing
+
+
 def test_without_shuffling_candidates_come_in_the_order_of_their_ids() -> None:
     pruner, loader, scores = wrapped(OrderedTopQ(), 10, 2, shuffle=False)
     train(pruner, loader, scores)

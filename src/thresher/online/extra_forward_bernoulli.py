@@ -12,6 +12,7 @@ from torch import Tensor
 from thresher import draws
 from thresher.methods._method import Reference, require_one_of, require_within
 from thresher.online._method import Candidates, Choice, OnlineMethod, filled
+from thresher.theory.smoothing import smoothed_importance
 
 
 @final
@@ -67,8 +68,8 @@ class ExtraForwardBernoulli(OnlineMethod):
 
     def choose(self, candidates: Candidates) -> Choice:
         square = np.square(filled(candidates.scores["logit_grad_norm"]))
-        importance = np.sqrt((1 - self.alpha) * square + self.alpha * square.mean())
-        chance = draws.inclusion_probabilities(torch.from_numpy(importance), candidates.batch_size)
+        importance = smoothed_importance(torch.from_numpy(square), self.alpha)
+        chance = draws.inclusion_probabilities(importance, candidates.batch_size)
         kept = self._drawn(candidates, chance)
         if self.sampling == "bernoulli":
             largest = int(chance.numpy().argmax())

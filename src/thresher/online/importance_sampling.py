@@ -13,6 +13,7 @@ from torch import Tensor
 from thresher.errors import SettingError
 from thresher.methods._method import Reference, require_within
 from thresher.online._method import Candidates, Choice, Memory, OnlineMethod, filled
+from thresher.theory.importance import tau, tau_threshold
 
 # Keeps a chance of drawing a candidate whose norm is 0, or rounded to 0.
 _SMOOTHING = 1e-3
@@ -103,14 +104,13 @@ class ImportanceSampling(OnlineMethod):
         return {"tau": self._moved(memory["tau"], _shares(scores)), "is_told": told}
 
     def _is_worth(self, candidates: Candidates) -> bool:
-        num = candidates.batch_size
-        pays = (candidates.size + 3 * num) / (3 * num)
-        tau_th = pays if self.tau_th is None else self.tau_th
+        tau_th = self.tau_th
+        if tau_th is None:
+            tau_th = tau_threshold(candidates.size, candidates.batch_size)
         return tau_th == 0 or bool(candidates.memory["tau"] > tau_th)
 
     def _moved(self, average: Tensor, share: np.ndarray) -> Tensor:
-        tau = float(np.sqrt(len(share) * np.square(share).sum()))
-        return self.decay * average + (1 - self.decay) * tau
+        return self.decay * average + (1 - self.decay) * tau(torch.from_numpy(share))
 
 
 def _shares(scores: Mapping[str, Tensor]) -> np.ndarray:
