@@ -152,7 +152,7 @@ def test_surrogate_is_within_the_bias_of_drawing_from_the_top_mean(
     gap = abs(float(surrogate_loss(losses, s, q) - top_mean(losses, q / s)))
     n = len(losses)
     bound = s / q * spread / 2 * math.sqrt((n - s) / (s * (n - 1))) if n > 1 else 0.0
-    assert gap <= bound + 1e-9
+    assert gap <= bound + 1e-7 * float(losses.abs().max())
     if bound < spread:
         assert sampling_bias(n, s, q, spread) == pytest.approx(bound)
 
