@@ -55,7 +55,7 @@ class Oracle:
 
 
 def draw(ids: list[int], g: dict[int, float], generator: torch.Generator) -> int:
-    u = torch.empty(1, dtype=torch.float64).random_(0, 2**37, generator=generator).item() / 2**37
+    u = torch.empty(1, dtype=torch.int64).random_(0, 2**37, generator=generator).item() / 2**37
     cumulated = 0.0
     for i in ids:
         cumulated += g[i]
