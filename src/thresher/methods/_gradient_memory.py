@@ -64,7 +64,10 @@ class GradientMemory(Method):
             column[ids[seen & ~used]] = np.nan
             runs = Runs(trace.step.numpy().compress(used))
             norm, ids, weights = (x.compress(used) for x in (norm, ids, weights))
-        weighted = np.square(norm, dtype=np.float64) * weights / plan.scale
+        weighted = np.square(norm, dtype=np.float64)
+        weighted *= weights
+        if plan.scale != 1:
+            weighted /= plan.scale
         scale = self._scales(ledger, runs, runs.sums(weighted)).take(runs.step)
         scale[scale <= 0] = 1  # while all norms are 0, so are scores
         for places, of_runs, sizes in runs.pieces():
