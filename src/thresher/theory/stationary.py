@@ -59,7 +59,7 @@ def rho_for(prune_rate: float, below: float, *, returns_at_once: bool = False) -
         return prune_rate / (below + prune_rate * (1 - below))
     # Of the two forms of the root, the one that does not subtract nearly equal numbers.
     root = math.sqrt(prune_rate**2 + 4 * below * (1 - prune_rate) * prune_rate)
-    return 2 * prune_rate / (prune_rate + root) if prune_rate else 0.0
+    return min(1.0, 2 * prune_rate / (prune_rate + root)) if prune_rate else 0.0
 
 
 def run_rate(rho: float, below: float, epochs: int) -> float:
