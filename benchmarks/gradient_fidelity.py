@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from parts.fidelity_table import PHASES, RATIOS, markdown
-from parts.small_runs import SETUPS, Data, Setup, load, losses_of, train
+from parts.small_runs import SETUPS, Data, Driven, Scores, Setup, load, losses_of, train
 from torch import Tensor, nn
 
 import thresher
@@ -37,15 +37,13 @@ from thresher.cards import method_classes
 from thresher.diagnostics import (
     Fidelity,
     compare_fidelity,
-    forecast,
     gradient_fidelity,
-    ledger_of,
     overlap,
     redraw,
     visits,
 )
 from thresher.methods import Method, OrderDP
-from thresher.plan import Plan
+from thresher.plan import Plan, Trace
 from thresher.theory.surrogate import surrogate_weights
 
 _RESULTS = Path(__file__).parents[1] / "docs" / "results" / "gradient-fidelity"
@@ -59,11 +57,13 @@ class Reference:
     """What a run on everything saw.
 
     Args:
-        steps: of each epoch: ids and their scores, step by step.
+        scores: of each epoch, by name, and by sample.
+        steps: of each epoch, the optimizer step of each sample.
         models: the network before the measured epochs.
     """
 
-    steps: list[list[tuple[Tensor, dict[str, Tensor]]]] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
+    steps: list[Tensor] = field(default_factory=list)
     models: dict[str, nn.Module] = field(default_factory=dict)
 
 
@@ -75,44 +75,38 @@ def phases(setup: Setup) -> dict[int, str]:
 def reference_run(setup: Setup, data: Data, seed: int, names: set[str]) -> Reference:
     found, measured = Reference(), phases(setup)
 
-    def before_epoch(epoch: int, model: nn.Module) -> None:
-        found.steps.append([])
-        if epoch in measured:
-            found.models[measured[epoch]] = copy.deepcopy(model)
+    def before_epoch(model: nn.Module) -> None:
+        phase = measured.get(len(found.steps))
+        if phase is not None:
+            found.models[phase] = copy.deepcopy(model)
 
-    def after_step(epoch: int, ids: Tensor, seen: dict[str, Tensor]) -> None:
-        found.steps[epoch].append((ids, seen))
+    def after_epoch(plan: Plan, trace: Trace) -> None:
+        by_sample = plan.ids.argsort()
+        found.steps.append(trace.step[by_sample])
+        found.scores.append({name: each[by_sample] for name, each in trace.scores.items()})
 
-    train(
-        setup,
-        data,
-        thresher.Full(),
-        seed,
-        before_epoch=before_epoch,
-        after_step=after_step,
-        also=names,
-    )
+    full = thresher.Full()
+    train(setup, data, full, seed, before_epoch=before_epoch, after_epoch=after_epoch, also=names)
     return found
 
 
 def redrawn(
-    setup: Setup, data: Data, method: Method, reference: Reference, seed: int, draws: int
+    setup: Setup, method: Method, reference: Reference, seed: int, draws: int
 ) -> dict[str, list[Plan]]:
     """Plans of each measured epoch, drawn from the ledger that the method has by then."""
-    pruner = thresher.Pruner(method, epochs=setup.epochs, num_samples=len(data.y), seed=seed)
+    driven = Driven(method, len(reference.steps[0]), setup.epochs, seed)
     measured, found = phases(setup), dict[str, list[Plan]]()
     for epoch in range(max(measured) + 1):
-        kept = torch.zeros(len(data.y), dtype=torch.bool)
-        kept[pruner.plan(epoch).ids] = True
+        plan, seen = driven.plan(epoch), reference.scores[epoch]
         if epoch in measured:
             found[measured[epoch]] = redraw(
-                method, ledger_of(pruner), epoch=epoch, draws=draws, seed=_FIRST_DRAW
+                method, driven.ledger, epoch=epoch, draws=draws, seed=_FIRST_DRAW
             )
-        for ids, seen in reference.steps[epoch]:
-            planned = kept[ids]
-            if planned.any():
-                given = {name: seen[name][planned] for name in ("loss", *method.needs)}
-                pruner.observe(ids[planned], given)
+        trace = Trace(
+            scores={name: each[plan.ids] for name, each in seen.items()},
+            step=reference.steps[epoch][plan.ids],
+        )
+        driven.close(plan, trace, lambda ids, seen=seen: {n: v[ids] for n, v in seen.items()})
     return found
 
 
@@ -124,8 +118,7 @@ def gradients(
     names = {name for method in methods.values() for name in method.needs}
     reference = reference_run(setup, data, seed, names)
     plans = {
-        name: redrawn(setup, data, method, reference, seed, draws)
-        for name, method in methods.items()
+        name: redrawn(setup, method, reference, seed, draws) for name, method in methods.items()
     }
     rows: list[dict[str, Any]] = []
     for phase, model in reference.models.items():
@@ -182,9 +175,9 @@ def selections(
 
 
 def pruning_methods() -> list[type[Method]]:
-    """The historical methods that prune by themselves when they are asked to."""
+    """The historical methods that prune when they are asked to."""
     historical = [kind for kind in method_classes() if kind.family == "historical"]
-    return [kind for kind in historical if forecast(kind(prune_ratio=_RATIO), epochs=9).high > 0]
+    return [kind for kind in historical if kind.follows_prune_ratio]
 
 
 def measured_task(name: str, seeds: int, draws: int) -> dict[str, Any]:

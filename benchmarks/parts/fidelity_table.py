@@ -28,10 +28,11 @@ same parameters, which are the reference run's for all methods.
 - *bias*: ‖E[ĝ] - ḡ‖ / ‖ḡ‖, a wrong length included and the noise of the draws not; in brackets
   if no seed shows one (its 95 % interval holds 0).
 - *variance*: E‖ĝ - E[ĝ]‖² / ‖ḡ‖².
-- Expectations are over the draws of one epoch from one ledger. RePB's weights make up for its
-  selection over many epochs and not in one, so it is biased here by design; so is OrderDP, which
-  is meant for another loss: its last row compares it with the gradient of that, ∇L_q with the
-  ranks of the present parameters. What is left is the staleness of its stored ranks.
+- Expectations are over the draws of one epoch from one ledger. Methods that claim to be unbiased
+  for the mean gradient (`thresher methods`) should show no bias, the others may: RePB's weights
+  make up for its selection over many epochs and not in one. OrderDP is meant for another loss: the
+  last row compares it with the gradient of that, ∇L_q with the ranks of the present parameters.
+  What is left is the staleness of its stored ranks.
 - The full gradient shrinks as training goes on, so compare methods, not phases.
 
 **Overlap and visits** are of runs that each method trains on its own at its paper's step length.

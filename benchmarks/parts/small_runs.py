@@ -1,4 +1,4 @@
-"""Small networks on real data, trained in seconds, with a hook before each epoch."""
+"""Small networks on real data, trained in seconds, with hooks before and after each epoch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import thresher
 from thresher import scores
 from thresher.bench.images import channel_values, normalised
 from thresher.bench.tasks import task
+from thresher.ledger import Ledger
 from thresher.methods import Method
-from thresher.plan import Plan
+from thresher.plan import Plan, Trace
+from thresher.planning import Planner
+from thresher.schedule import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ SETUPS = {
         batch_size=32,
     ),
     "fashion-mnist": Setup(
-        title="Fashion-MNIST: the first 6,000 samples, perceptron 784-32-10",
-        samples=6000,
+        title="Fashion-MNIST: the first 4,000 samples, perceptron 784-32-10",
+        samples=4000,
         widths=(784, 32, 10),
         batch_size=64,
     ),
@@ -79,8 +81,35 @@ def losses_of(model: Callable[..., Any], batch: Any) -> Tensor:
     return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
 
-Step = Callable[[int, Tensor, dict[str, Tensor]], None]
-"""Called after each step with the epoch, the ids and their scores."""
+Scores = dict[str, Tensor]
+"""Name -> one value a sample."""
+
+
+class Driven:
+    """A method driven epoch by epoch, as the clock of a pruner does it.
+
+    Attributes:
+        ledger: what the method remembers.
+    """
+
+    def __init__(self, method: Method, num_samples: int, epochs: int, seed: int) -> None:
+        self.method = method
+        self.ledger = Ledger(num_samples, method.columns(), method.scalars)
+        self._planner = Planner(method=method, seed=seed)
+        self._budget = Budget(num_samples=num_samples, epochs=epochs)
+        self._visits = 0
+
+    def plan(self, epoch: int) -> Plan:
+        plan = self._planner.plan(self.ledger, self._budget, epoch=epoch, visits=self._visits)
+        self._visits += len(plan)
+        return plan
+
+    def close(self, plan: Plan, trace: Trace, look: Callable[[Tensor], Scores]) -> None:
+        """Show the epoch's scores, and those of the samples the method wants to look at again."""
+        self.method.observe(self.ledger, plan, trace)
+        ids = self.method.refreshed(self.ledger, plan)
+        if ids is not None:
+            self.method.observe_refreshed(self.ledger, ids, look(ids))
 
 
 def train(
@@ -89,33 +118,54 @@ def train(
     method: Method,
     seed: int,
     *,
-    before_epoch: Callable[[int, nn.Module], None] = lambda *_: None,
-    after_step: Step = lambda *_: None,
+    before_epoch: Callable[[nn.Module], None] = lambda _: None,
+    after_epoch: Callable[[Plan, Trace], None] = lambda *_: None,
     also: Collection[str] = (),
 ) -> list[Plan]:
-    """Train a run with a cosine schedule, and return its plans; `also` names more scores."""
+    """Train a run with a cosine schedule, and return its plans.
+
+    Args:
+        setup: the network and how it is trained.
+        data: what it is trained on.
+        method: what is trained.
+        seed: of the initial weights, the order and the selections.
+        before_epoch: called with the network.
+        after_epoch: called with the plan and its scores.
+        also: scores for `after_epoch` that the method does not need.
+    """
     model = setup.build(seed)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=setup.learning_rate, momentum=0.9, weight_decay=5e-4
     )
-    pruner = thresher.Pruner(method, epochs=setup.epochs, num_samples=len(data.y), seed=seed)
+    driven = Driven(method, len(data.y), setup.epochs, seed)
+    names = ("loss", *method.needs, *also)
+
+    @torch.no_grad()
+    def look(ids: Tensor) -> Scores:
+        return scores.named(names, model(data.x[ids]), data.y[ids])
+
     plans: list[Plan] = []
     for epoch in range(setup.epochs):
-        share = (1 + math.cos(math.pi * epoch / setup.epochs)) / 2
-        optimizer.param_groups[0]["lr"] = setup.learning_rate * share
-        plan = pruner.plan(epoch)
+        plan = driven.plan(epoch)
         plans.append(plan)
-        before_epoch(epoch, model)
+        share = (1 + math.cos(math.pi * epoch / setup.epochs)) / 2
+        factor = share * plan.learning_rate_factor
+        optimizer.param_groups[0]["lr"] = setup.learning_rate * factor
+        before_epoch(model)
+        seen: list[Scores] = []
         for start in range(0, len(plan), setup.batch_size):
             part = slice(start, start + setup.batch_size)
             ids = plan.ids[part]
             logits = model(data.x[ids])
             loss = F.cross_entropy(logits, data.y[ids], reduction="none")
-            wanted = ("loss", *method.needs, *also)
-            seen = scores.named(wanted, logits.detach(), data.y[ids], loss)
-            pruner.observe(ids, {name: seen[name] for name in ("loss", *method.needs)})
-            after_step(epoch, ids, seen)
+            seen.append(scores.named(names, logits.detach(), data.y[ids], loss))
             optimizer.zero_grad()
             (plan.weights[part] * loss).mean().backward()
             optimizer.step()
+        trace = Trace(
+            scores={name: torch.cat([each[name] for each in seen]) for name in names},
+            step=torch.arange(len(plan), dtype=torch.int32) // setup.batch_size,
+        )
+        driven.close(plan, trace, look)
+        after_epoch(plan, trace)
     return plans
