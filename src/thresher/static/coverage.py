@@ -9,7 +9,10 @@ from typing import final
 import numpy as np
 
 from thresher._arrays import Array
-from thresher.static.kernel_rows import Block, KernelRows, chunks
+from thresher.static.kernel_rows import KEPT, Block, KernelRows, chunks
+
+_SINGLE_LOOKS = 8
+_LOOKS = 64
 
 
 @final
@@ -25,7 +28,7 @@ class Representatives:
 class Coverage:
     """A growing S, and how well it covers: f(S) = Σ_i max_{j in S} s_ij, 0 for the empty set.
 
-    f is monotone and submodular. Memory: 20 bytes a candidate, and what rows of s take.
+    f is monotone and submodular. Memory: 12 bytes a candidate, and what rows of s take.
 
     Args:
         block: rows of s >= 0, symmetric; nobody is more similar to a sample than the sample itself.
@@ -36,13 +39,11 @@ class Coverage:
         self._block = block
         self._best = np.zeros(num, dtype=np.float32)
         self._nearest = np.full(num, -1)
-        self._spare = np.empty(num, dtype=np.float32)
 
-    def gain(self, row: Array) -> float:
-        """Return f(S + j) − f(S) for the row of j: Σ_i max(s_ij − max_S s_i, 0)."""
-        np.subtract(row, self._best, out=self._spare)
-        np.maximum(self._spare, 0.0, out=self._spare)
-        return float(self._spare.sum(dtype=np.float64))
+    def gains(self, rows: Array) -> Array:
+        """Return f(S + j) − f(S) of the rows of some j: Σ_i max(s_ij − max_S s_i, 0)."""
+        more = rows - self._best
+        return np.maximum(more, 0.0, out=more).sum(axis=-1)
 
     def add(self, position: int, row: Array) -> None:
         """Put a position into S."""
@@ -62,11 +63,20 @@ class Coverage:
         initial = [self._block(some).sum(1, dtype=np.float64) for some in chunks(num, num)]
         bounds, rows = np.concatenate(initial), KernelRows(self._block, num)
         order = np.empty(count, dtype=np.int64)
+        looked_at, most = np.full(num, -1), min(_LOOKS, rows.limit)
         for step in range(count):
-            looked_at = -1
-            while (position := int(bounds.argmax())) != looked_at:
-                looked_at = position
-                bounds[position] = self.gain(rows.row(position, bounds))
+            looks = 0
+            while looked_at[position := int(bounds.argmax())] < step:
+                # One by one as long as that may be enough, then many at once.
+                some = np.array([position])
+                if looks >= _SINGLE_LOOKS and most < num:
+                    some = np.argpartition(-bounds, most)[:most]
+                    some = some[looked_at[some] < step]
+                bounds[some] = self.gains(
+                    rows.some(some, bounds) if len(some) > 1 else rows.row(position, bounds)
+                )
+                looked_at[some] = step
+                looks += 1
             order[step] = position
             self.add(position, rows.row(position, bounds))
             bounds[position] = -np.inf
@@ -81,27 +91,39 @@ class Coverage:
         (Mirzasoleiman et al., Lazier Than Lazy Greedy, AAAI 2015).
         """
         num = len(self._best)
-        size = math.ceil(num / count * math.log(1 / epsilon))
-        left, order = np.arange(num), np.empty(count, dtype=np.int64)
-        for step in range(count):
-            num_left = num - step
-            drawn = generator.choice(num_left, min(size, num_left), replace=False, shuffle=False)
-            place, row = self._best_of(left, drawn)
-            order[step] = left[place]
-            self.add(int(left[place]), row)
-            left[place] = left[num_left - 1]
-        return self._chosen(order)
+        size = min(num, math.ceil(num / count * math.log(1 / epsilon)))
+        # A block of rows serves many steps: candidates do not depend on choices.
+        together = max(1, KEPT // (num * size))
+        order, taken = list[int](), np.zeros(num, dtype=np.bool_)
+        while len(order) < count:
+            left, num_steps = np.flatnonzero(~taken), min(together, count - len(order))
+            # Of s + t random ones, the first s that the t steps before have not taken are s random
+            # ones of those that are left.
+            sizes = [min(size + earlier, len(left)) for earlier in range(num_steps)]
+            drawn = [generator.choice(left, each, replace=False) for each in sizes]
+            rows = self._block(np.concatenate(drawn)) if num_steps > 1 else None
+            for start, candidates in zip(np.cumsum([0, *sizes]), drawn, strict=False):
+                places = np.flatnonzero(~taken[candidates])[:size]
+                if rows is None:
+                    best, row = self._best_of(candidates)
+                else:
+                    place = places[self.gains(rows[start + places]).argmax()]
+                    best, row = int(candidates[place]), rows[start + place]
+                self.add(best, row)
+                order.append(best)
+                taken[best] = True
+        return self._chosen(np.array(order))
 
-    def _best_of(self, left: Array, drawn: Array) -> tuple[int, Array]:
-        """Return the place in `left` of the largest gain among those drawn, and its row."""
-        place, largest, row = -1, -math.inf, self._best
-        for some in chunks(len(drawn), len(self._best)):
-            rows = self._block(left[drawn[some]])
-            gains = np.array([self.gain(each) for each in rows])
+    def _best_of(self, candidates: Array) -> tuple[int, Array]:
+        """Return the candidate with the largest gain, and its row."""
+        best, largest, row = -1, -math.inf, self._best
+        for some in chunks(len(candidates), len(self._best)):
+            rows = self._block(candidates[some])
+            gains = self.gains(rows)
             if gains.max() > largest:
                 winner = int(gains.argmax())
-                place, largest, row = int(drawn[some][winner]), gains[winner], rows[winner]
-        return place, row
+                best, largest, row = int(candidates[some][winner]), gains[winner], rows[winner]
+        return best, row
 
     def greedy(
         self, count: int, *, exact_up_to: int, epsilon: float, generator: np.random.Generator
