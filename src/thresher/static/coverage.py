@@ -68,18 +68,17 @@ class Coverage:
             looks = 0
             while looked_at[position := int(bounds.argmax())] < step:
                 # One by one as long as that may be enough, then many at once.
-                some = np.array([position])
-                if looks >= _SINGLE_LOOKS and most < num:
-                    some = np.argpartition(-bounds, most)[:most]
-                    some = some[looked_at[some] < step]
-                bounds[some] = self.gains(
-                    rows.some(some, bounds) if len(some) > 1 else rows.row(position, bounds)
-                )
-                looked_at[some] = step
+                if looks < _SINGLE_LOOKS:
+                    some, row = np.array([position]), rows.row(position, bounds)
+                else:
+                    ranked = np.argpartition(-bounds, most - 1)[: most - 1]
+                    some = np.union1d([position], ranked[looked_at[ranked] < step])
+                    row = rows.some(some, bounds)
+                bounds[some], looked_at[some] = self.gains(row), step
                 looks += 1
             order[step] = position
             self.add(position, rows.row(position, bounds))
-            bounds[position] = -np.inf
+            bounds[position], looked_at[position] = -np.inf, count
         return self._chosen(order)
 
     def stochastic_greedy(
@@ -92,37 +91,33 @@ class Coverage:
         """
         num = len(self._best)
         size = min(num, math.ceil(num / count * math.log(1 / epsilon)))
-        # A block of rows serves many steps: candidates do not depend on choices.
-        together = max(1, KEPT // (num * size))
-        order, taken = list[int](), np.zeros(num, dtype=np.bool_)
+        taken, order = np.zeros(num, dtype=np.bool_), list[int]()
         while len(order) < count:
-            left, num_steps = np.flatnonzero(~taken), min(together, count - len(order))
-            # Of s + t random ones, the first s that the t steps before have not taken are s random
-            # ones of those that are left.
-            sizes = [min(size + earlier, len(left)) for earlier in range(num_steps)]
-            drawn = [generator.choice(left, each, replace=False) for each in sizes]
-            rows = self._block(np.concatenate(drawn)) if num_steps > 1 else None
-            for start, candidates in zip(np.cumsum([0, *sizes]), drawn, strict=False):
-                places = np.flatnonzero(~taken[candidates])[:size]
-                if rows is None:
-                    best, row = self._best_of(candidates)
-                else:
-                    place = places[self.gains(rows[start + places]).argmax()]
-                    best, row = int(candidates[place]), rows[start + place]
-                self.add(best, row)
-                order.append(best)
-                taken[best] = True
+            left = np.flatnonzero(~taken)
+            size = min(size, len(left))
+            # A block of rows serves many steps, as long as they hardly meet each other's choices.
+            together = min(KEPT // (num * size), math.isqrt(len(left) // size), count - len(order))
+            drawn = [generator.choice(left, size, replace=False) for _ in range(max(1, together))]
+            rows = self._block(np.concatenate(drawn)) if together > 1 else None
+            for number, candidates in enumerate(drawn):
+                if taken[candidates].any():
+                    break  # drawn anew, those that miss all choices are uniform among the others
+                some = None if rows is None else rows[number * size : (number + 1) * size]
+                position, row = self._best_of(candidates, some)
+                self.add(position, row)
+                order.append(position)
+                taken[position] = True
         return self._chosen(np.array(order))
 
-    def _best_of(self, candidates: Array) -> tuple[int, Array]:
+    def _best_of(self, candidates: Array, rows: Array | None) -> tuple[int, Array]:
         """Return the candidate with the largest gain, and its row."""
         best, largest, row = -1, -math.inf, self._best
         for some in chunks(len(candidates), len(self._best)):
-            rows = self._block(candidates[some])
-            gains = self.gains(rows)
+            these = self._block(candidates[some]) if rows is None else rows[some]
+            gains = self.gains(these)
             if gains.max() > largest:
                 winner = int(gains.argmax())
-                best, largest, row = int(candidates[some][winner]), gains[winner], rows[winner]
+                best, largest, row = int(candidates[some][winner]), gains[winner], these[winner]
         return best, row
 
     def greedy(
