@@ -9,7 +9,10 @@ from typing import final
 import numpy as np
 
 from thresher._arrays import Array
-from thresher.static.kernel_rows import Block, KernelRows, chunks
+from thresher.static.kernel_rows import KEPT, Block, KernelRows, chunks
+
+_SINGLE_LOOKS = 8
+_LOOKS = 64
 
 
 @final
@@ -25,7 +28,7 @@ class Representatives:
 class Coverage:
     """A growing S, and how well it covers: f(S) = Σ_i max_{j in S} s_ij, 0 for the empty set.
 
-    f is monotone and submodular. Memory: 20 bytes a candidate, and what rows of s take.
+    f is monotone and submodular. Memory: 12 bytes a candidate, and what rows of s take.
 
     Args:
         block: rows of s >= 0, symmetric; nobody is more similar to a sample than the sample itself.
@@ -36,13 +39,11 @@ class Coverage:
         self._block = block
         self._best = np.zeros(num, dtype=np.float32)
         self._nearest = np.full(num, -1)
-        self._spare = np.empty(num, dtype=np.float32)
 
-    def gain(self, row: Array) -> float:
-        """Return f(S + j) − f(S) for the row of j: Σ_i max(s_ij − max_S s_i, 0)."""
-        np.subtract(row, self._best, out=self._spare)
-        np.maximum(self._spare, 0.0, out=self._spare)
-        return float(self._spare.sum(dtype=np.float64))
+    def gains(self, rows: Array) -> Array:
+        """Return f(S + j) − f(S) of the rows of some j: Σ_i max(s_ij − max_S s_i, 0)."""
+        more = rows - self._best
+        return np.maximum(more, 0.0, out=more).sum(axis=-1)
 
     def add(self, position: int, row: Array) -> None:
         """Put a position into S."""
@@ -62,14 +63,22 @@ class Coverage:
         initial = [self._block(some).sum(1, dtype=np.float64) for some in chunks(num, num)]
         bounds, rows = np.concatenate(initial), KernelRows(self._block, num)
         order = np.empty(count, dtype=np.int64)
+        looked_at, most = np.full(num, -1), min(_LOOKS, rows.limit)
         for step in range(count):
-            looked_at = -1
-            while (position := int(bounds.argmax())) != looked_at:
-                looked_at = position
-                bounds[position] = self.gain(rows.row(position, bounds))
+            looks = 0
+            while looked_at[position := int(bounds.argmax())] < step:
+                # One by one as long as that may be enough, then many at once.
+                if looks < _SINGLE_LOOKS:
+                    some, row = np.array([position]), rows.row(position, bounds)
+                else:
+                    ranked = np.argpartition(-bounds, most - 1)[: most - 1]
+                    some = np.union1d([position], ranked[looked_at[ranked] < step])
+                    row = rows.some(some, bounds)
+                bounds[some], looked_at[some] = self.gains(row), step
+                looks += 1
             order[step] = position
             self.add(position, rows.row(position, bounds))
-            bounds[position] = -np.inf
+            bounds[position], looked_at[position] = -np.inf, count
         return self._chosen(order)
 
     def stochastic_greedy(
@@ -81,27 +90,35 @@ class Coverage:
         (Mirzasoleiman et al., Lazier Than Lazy Greedy, AAAI 2015).
         """
         num = len(self._best)
-        size = math.ceil(num / count * math.log(1 / epsilon))
-        left, order = np.arange(num), np.empty(count, dtype=np.int64)
-        for step in range(count):
-            num_left = num - step
-            drawn = generator.choice(num_left, min(size, num_left), replace=False, shuffle=False)
-            place, row = self._best_of(left, drawn)
-            order[step] = left[place]
-            self.add(int(left[place]), row)
-            left[place] = left[num_left - 1]
-        return self._chosen(order)
+        size = min(num, math.ceil(num / count * math.log(1 / epsilon)))
+        taken, order = np.zeros(num, dtype=np.bool_), list[int]()
+        while len(order) < count:
+            left = np.flatnonzero(~taken)
+            size = min(size, len(left))
+            # A block of rows serves many steps, as long as they hardly meet each other's choices.
+            together = min(KEPT // (num * size), math.isqrt(len(left) // size), count - len(order))
+            drawn = [generator.choice(left, size, replace=False) for _ in range(max(1, together))]
+            rows = self._block(np.concatenate(drawn)) if together > 1 else None
+            for number, candidates in enumerate(drawn):
+                if taken[candidates].any():
+                    break  # drawn anew, those that miss all choices are uniform among the others
+                some = None if rows is None else rows[number * size : (number + 1) * size]
+                position, row = self._best_of(candidates, some)
+                self.add(position, row)
+                order.append(position)
+                taken[position] = True
+        return self._chosen(np.array(order))
 
-    def _best_of(self, left: Array, drawn: Array) -> tuple[int, Array]:
-        """Return the place in `left` of the largest gain among those drawn, and its row."""
-        place, largest, row = -1, -math.inf, self._best
-        for some in chunks(len(drawn), len(self._best)):
-            rows = self._block(left[drawn[some]])
-            gains = np.array([self.gain(each) for each in rows])
+    def _best_of(self, candidates: Array, rows: Array | None) -> tuple[int, Array]:
+        """Return the candidate with the largest gain, and its row."""
+        best, largest, row = -1, -math.inf, self._best
+        for some in chunks(len(candidates), len(self._best)):
+            these = self._block(candidates[some]) if rows is None else rows[some]
+            gains = self.gains(these)
             if gains.max() > largest:
                 winner = int(gains.argmax())
-                place, largest, row = int(drawn[some][winner]), gains[winner], rows[winner]
-        return place, row
+                best, largest, row = int(candidates[some][winner]), gains[winner], these[winner]
+        return best, row
 
     def greedy(
         self, count: int, *, exact_up_to: int, epsilon: float, generator: np.random.Generator

@@ -12,6 +12,8 @@ from thresher._arrays import Array
 from thresher.static.collected import Collected
 from thresher.static.kernel_rows import Block
 
+_FEW = 32
+
 
 @final
 class Gradients:
@@ -39,8 +41,17 @@ class Gradients:
 
     def inner(self, positions: Tensor) -> Tensor:
         """Return the inner products of some with all: float32, shape (p, m)."""
-        products = self.inputs[positions] @ self.inputs.T
-        return products.mul_(self.residuals[positions] @ self.residuals.T)
+        by_inputs, by_residuals = self.factors(positions)
+        return by_inputs.mul_(by_residuals)
+
+    def factors(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two matrices, (p, m) each, whose elementwise product `inner` is."""
+        inputs, residuals = self.inputs[positions], self.residuals[positions]
+        if len(positions) < _FEW:
+            # Twice as fast as the other way round, as long as the results are small.
+            products = (self.inputs @ inputs.T, self.residuals @ residuals.T)
+            return products[0].T.contiguous(), products[1].T.contiguous()
+        return inputs @ self.inputs.T, residuals @ self.residuals.T
 
     def squared_norms(self) -> Tensor:
         """Return ‖g‖² of all: float32, shape (m,)."""
@@ -107,15 +118,11 @@ class GradientGroups:
 
 
 def cosine_block(gradients: Gradients) -> Block:
-    """Return the block of s = 0.5 + 0.5 cos between unit gradients, clipped to [0, 1]."""
+    """Return the block of s = 0.5 + 0.5 cos between unit gradients."""
+    half = torch.tensor(0.5, dtype=torch.float32, device="cpu")
 
     def block(positions: Array) -> Array:
-        return (
-            gradients.inner(torch.from_numpy(positions))
-            .mul_(0.5)
-            .add_(0.5)
-            .clamp_(0.0, 1.0)
-            .numpy()
-        )
+        by_inputs, by_residuals = gradients.factors(torch.from_numpy(positions))
+        return torch.addcmul(half, by_inputs, by_residuals, value=0.5, out=by_inputs).numpy()
 
     return block

@@ -13,7 +13,7 @@ Block = Callable[[Array], Array]
 """Positions (p,), int64, to the kernel between them and every candidate: float32, (p, m)."""
 
 # 2^24 numbers are 64 MiB: the most that kernel rows may take, whatever the number of samples.
-_KEPT = 1 << 24
+KEPT = 1 << 24
 _BLOCK = 1 << 22
 _FIRST = 32
 
@@ -40,40 +40,58 @@ class KernelRows:
 
     def __init__(self, block: Block, num: int) -> None:
         self._block = block
-        size = max(1, min(num, _KEPT // num))
+        size = max(1, min(num, KEPT // num))
         self._store = np.empty((size, num), dtype=np.float32)
         self._slot = np.full(num, -1)
         self._holder = np.full(size, -1)
         self._waiting = np.zeros(num, dtype=np.bool_)
         self._num_used = _FIRST // 2
 
+    @property
+    def limit(self) -> int:
+        """The most rows that are kept."""
+        return len(self._holder)
+
     def row(self, position: int, priority: Array) -> Array:
-        """Return the row of `position`, read-only; valid until the next call.
+        """Return the row of one position, float32, shape (m,), read-only, until the next call.
 
         Args:
             position: whose row.
             priority: shape (m,), larger for rows that will be asked for sooner; -inf for never.
         """
         if self._slot[position] < 0:
-            self._load(position, priority)
+            others = self._next(position, priority)
+            self._load(np.append(others, position), priority)
         if self._waiting[position]:
             self._waiting[position] = False
             self._num_used += 1
         return self._store[self._slot[position]]
 
-    def _load(self, position: int, priority: Array) -> None:
+    def some(self, positions: Array, priority: Array) -> Array:
+        """Return the rows of at most `limit` positions, shape (p, m), and load no others."""
+        missing = positions[self._slot[positions] < 0]
+        if missing.size:
+            kept = priority.copy()
+            kept[positions] = np.inf
+            self._load(missing, kept)
+        return self._store[self._slot[positions]]
+
+    def _next(self, position: int, priority: Array) -> Array:
+        """Return who ranks next of those whose row is not there, twice as many as were used."""
         worth = np.where(self._slot >= 0, -np.inf, priority)
         worth[position] = -np.inf
-        others = min(max(1, 2 * self._num_used), len(self._holder)) - 1
-        new = np.argpartition(-worth, others)[:others]
-        new = np.append(new[worth[new] > -np.inf], position)
-        held = np.where(self._holder >= 0, priority[self._holder], -np.inf)
-        slots = np.argsort(held, kind="stable")[: len(new)]
-        gone = self._holder[slots]
-        self._slot[gone[gone >= 0]] = -1
-        self._waiting[gone[gone >= 0]] = False
-        for some in chunks(len(new), self._store.shape[1]):
-            self._store[slots[some]] = self._block(new[some])
-        self._slot[new], self._holder[slots] = slots, new
-        self._waiting[new] = True
+        num = min(max(1, 2 * self._num_used), self.limit) - 1
         self._num_used = 0
+        ranked = np.argpartition(-worth, num)[:num]
+        return ranked[worth[ranked] > -np.inf]
+
+    def _load(self, new: Array, priority: Array) -> None:
+        """Compute rows, in the place of those with the lowest priority."""
+        held = np.where(self._holder >= 0, priority[self._holder], -np.inf)
+        slots = np.argpartition(held, len(new) - 1)[: len(new)]
+        gone = self._holder[slots]
+        gone = gone[gone >= 0]
+        self._slot[gone], self._waiting[gone] = -1, False
+        for part in chunks(len(new), self._store.shape[1]):
+            self._store[slots[part]] = self._block(new[part])
+        self._slot[new], self._holder[slots], self._waiting[new] = slots, new, True

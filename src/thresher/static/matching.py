@@ -11,8 +11,10 @@ import torch
 from thresher._arrays import Array
 from thresher.static.kernel_rows import Block, KernelRows
 
-# What float32 inner products cannot tell from nothing, as a share of the largest.
-_NOTHING = 1e-5
+# Shares that float32 inner products cannot tell from nothing: of the largest residual product,
+# and of a squared norm.
+_NO_HELP = 1e-6
+_SPANNED = 1e-5
 
 
 @final
@@ -45,7 +47,7 @@ def match(block: Block, squares: Array, towards: Array, count: int, ridge: float
     Cost: O(count·m) memory and O(count·m + count²) for each vector that joins or leaves.
     """
     rows, active = KernelRows(block, len(squares)), _ActiveSet(len(squares), count, ridge)
-    least = _NOTHING * float(np.abs(towards).max(initial=0.0))
+    least = _NO_HELP * float(np.abs(towards).max(initial=0.0))
     outside, useless = towards.copy(), np.zeros(len(squares), dtype=np.bool_)
     # Every vector that joins lowers the objective; rounding alone could go in circles.
     for _ in range(3 * count):
@@ -96,7 +98,7 @@ class _ActiveSet:
         others = row[self.members()].astype(np.float64)
         spanned = inverse[:num, :num] @ others
         pivot = square + self._ridge - float(others @ spanned)
-        if pivot <= _NOTHING * square:
+        if pivot <= _SPANNED * square:
             return False
         self._add(num, spanned, 1 / pivot)
         inverse[num, :num] = inverse[:num, num] = spanned / -pivot
