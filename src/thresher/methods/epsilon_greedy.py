@@ -79,7 +79,7 @@ class EpsilonGreedy(Method):
             return Selection(kept=ledger["chosen"].clone())
         quota = max(1, round(kappa * n))
         num_random = round(self.epsilon * quota)
-        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
+        ties = partial(epoch.draws.uniform, n, "ties")
         kept = draws.top_q(ledger["mean"], quota - num_random, ties)
         if num_random:
             keys = epoch.draws.uniform(n, "selection", dtype=torch.float64)

@@ -77,7 +77,7 @@ class UCB(Method):
             return Selection(kept=ledger["chosen"].clone())
         bound = torch.add(ledger["mean"], ledger["variance"], alpha=self.c)
         bound.nan_to_num_(nan=torch.finfo(torch.float32).max)  # unseen: first
-        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
+        ties = partial(epoch.draws.uniform, n, "ties")
         return Selection(kept=draws.top_q(bound, max(1, round(kappa * n)), ties))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
