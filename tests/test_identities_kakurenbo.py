@@ -94,6 +94,16 @@ def test_what_is_wrong_or_unsure_moves_back_and_nobody_takes_its_place() -> None
     assert hidden(told(KAKURENBO(max_fraction=0.67), scores).select()) == {0, 3}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_somebody_is_always_trained(size: int) -> None:
+    """And the learning rate stays finite: of one sample that is right and sure, 0.9 is all."""
+    hand = told(KAKURENBO(), {name: [1.0] * size for name in KAKURENBO.needs})
+    hand.target = 0.9
+    selection = hand.select()
+    assert int(selection.kept.sum()) == 1
+    assert selection.learning_rate_factor == pytest.approx(size)
+
+
 def test_equal_losses_are_hidden_by_lot() -> None:
     """Many losses of a trained model are exactly 0: hiding by position would starve some."""
     scores = {"loss": [0.0] * 10, "correct": [1.0] * 10, "confidence": [1.0] * 10}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from thresher._arrays import Array
 from thresher.plan import Plan, Trace
+
+_CHUNK = 1 << 15
 
 
 @final
@@ -99,8 +101,9 @@ class Ledger:
 
     def remember(self, plan: Plan, trace: Trace, name: str) -> None:
         """Store a trace's scores as the last ones seen; a non-finite one becomes NaN, unseen."""
-        ids, score = visited(plan, trace, name)
-        self.columns[name].numpy()[ids] = score
+        column = self.columns[name].numpy()
+        for ids, score in visited(plan, trace, name):
+            column[ids] = score
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot: fixed-shape tensors and plain scalars."""
@@ -114,11 +117,23 @@ class Ledger:
         self.vectors = {name: state["vectors"][name].clone() for name in self.vectors}
 
 
-def visited(plan: Plan, trace: Trace, name: str) -> tuple[Array, Array]:
-    """Return the ids that were scored, int64, and their scores, float32, NaN if not finite."""
-    score, ids = trace.scores[name].numpy(), plan.ids.numpy()
-    seen = trace.seen.numpy()
-    if not seen.all():
-        score, ids = score[seen], ids[seen]
-    finite = np.isfinite(score)
-    return ids, score if finite.all() else np.where(finite, score, np.float32("nan"))
+def visited(plan: Plan, trace: Trace, name: str) -> Iterator[tuple[Array, Array]]:
+    """Yield the ids that were scored, int64, and their scores, float32, NaN if not finite.
+
+    In pieces that fit in the cache: nothing grows with the plan.
+    """
+    ids, score, seen = plan.ids.numpy(), trace.scores[name].numpy(), trace.seen.numpy()
+    for part in pieces(len(ids)):
+        of_part = score[part]
+        is_broken = ~np.isfinite(of_part)
+        if is_broken.any():
+            of_part = np.where(is_broken, np.float32("nan"), of_part)
+        if seen[part].all():
+            yield ids[part], of_part
+        else:
+            yield ids[part][seen[part]], of_part[seen[part]]
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """Yield slices that cover `size` samples, each small enough for the cache."""
+    return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))

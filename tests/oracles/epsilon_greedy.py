@@ -25,7 +25,7 @@ class Oracle:
         n = self.num_samples
         k = max(1, round((self.method.kappa if kappa is None else kappa) * n))
         explored = round(self.method.epsilon * k)
-        tie = draws.uniform(n, "ties", torch.float64).tolist()
+        tie = draws.uniform(n, "ties").tolist()
         key = draws.uniform(n, "selection", torch.float64).tolist()
         ranked = sorted(range(n), key=lambda i: (-self.score[i], tie[i]))
         top, remainder = ranked[: k - explored], ranked[k - explored :]

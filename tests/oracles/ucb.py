@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from thresher import UCB
 from thresher.draws import Draws
 
@@ -21,7 +19,7 @@ class Oracle:
         n = self.num_samples
         if epoch % self.method.period == 0:
             k = max(1, round((self.method.kappa if target is None else 1 - target) * n))
-            tie = draws.uniform(n, "ties", torch.float64).tolist()
+            tie = draws.uniform(n, "ties").tolist()
             self.chosen = sorted(range(n), key=lambda i: (-self.bound(i), tie[i]))[:k]
         return dict.fromkeys(self.chosen, 1.0)
 

@@ -79,7 +79,7 @@ class EpsilonGreedy(Method):
             return Selection(kept=ledger["chosen"].clone())
         quota = max(1, round(kappa * n))
         num_random = round(self.epsilon * quota)
-        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
+        ties = partial(epoch.draws.uniform, n, "ties")
         kept = draws.top_q(ledger["mean"], quota - num_random, ties)
         if num_random:
             keys = epoch.draws.uniform(n, "selection", dtype=torch.float64)
@@ -87,10 +87,10 @@ class EpsilonGreedy(Method):
         return Selection(kept=kept)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        ids, loss = visited(plan, trace, "loss")
         mean = ledger["mean"].numpy()
-        old = mean[ids]
-        # A broken loss makes the average NaN, unseen; the next loss begins it anew.
-        mean[ids] = np.where(np.isnan(old), loss, (1 - self.a) * old + self.a * loss)
+        for ids, loss in visited(plan, trace, "loss"):
+            old = mean[ids]
+            # A broken loss makes the average NaN, unseen; the next loss begins it anew.
+            mean[ids] = np.where(np.isnan(old), loss, (1 - self.a) * old + self.a * loss)
         if self.period > 1:
             ledger["chosen"].zero_().numpy()[plan.ids.numpy()] = True

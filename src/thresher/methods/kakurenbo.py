@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thresher import draws
 from thresher.errors import SettingError
-from thresher.ledger import Column, Ledger
+from thresher.ledger import Column, Ledger, pieces
 from thresher.methods._method import Method, Reference, require_one_of, require_within
 from thresher.plan import Epoch, Plan, Selection, Trace
 
@@ -30,9 +30,8 @@ class KAKURENBO(Method):
     keep their scores, and stay hidden until enough losses fall below theirs. Equal losses are
     drawn. A sample without finite scores is not hidden, so the first epoch hides nobody.
 
-    With `prune_ratio`, the round(R n) smallest losses among those right and sure are hidden, R the
-    epoch's share to leave out, and F_e is the hidden share. A rate above the share that the model
-    is sure of is not reached, and the report says so.
+    With `prune_ratio`, the round(R n) smallest losses of those right and sure are hidden, R being
+    the epoch's share to leave out, and F_e is the hidden share: never more than is right and sure.
 
     Args:
         max_fraction: F, the largest share to hide.
@@ -53,8 +52,8 @@ class KAKURENBO(Method):
         [1, 2]
 
     References:
-        Nguyen et al., KAKURENBO: Adaptively Hiding Samples in Deep Neural Network Training, 2023.
-        Its code, where τ = 0.7 was set, takes the confidence's softmax over the batch.
+        Nguyen et al., KAKURENBO, NeurIPS 2023. Its code, where τ = 0.7 was set, takes the softmax
+        of its confidence over the batch.
     """
 
     warmup_epochs: int = 1
@@ -77,8 +76,8 @@ class KAKURENBO(Method):
         require_within(self, "max_fraction", "[0, 1)", "a share to hide")
         require_within(self, "tau", "[0, 1]", "a confidence")
         require_one_of(self, "lr_fraction", "max", "actual")
-        epochs = [epoch for epoch, _ in self.milestones]
-        if sorted(set(epochs)) != epochs or not all(0 <= m <= 1 for _, m in self.milestones):
+        in_order = sorted(self.milestones) == list(self.milestones)
+        if not in_order or not all(0 <= m <= 1 for _, m in self.milestones):
             came = f"KAKURENBO(milestones={self.milestones})"
             raise SettingError(came, "ascending epochs, each with an m(e) from 0 to 1")
 
@@ -95,17 +94,18 @@ class KAKURENBO(Method):
         fraction = self.max_fraction * m
         among = ~ledger["loss"].isnan() if target is None else sure
         lowest = math.floor(fraction * n + 1e-9) if target is None else round(target * n)
-        lowest, loss = min(lowest, n - 1, ledger.count(among)), ledger["loss"]
+        lowest = min(lowest, n - 1, ledger.count(among))
         ties = partial(epoch.draws.uniform, n, "ties")
-        hidden = sure & draws.exact_count(among, lowest, loss, ties)
+        hidden = sure & draws.exact_count(among, lowest, ledger["loss"], ties)
         if target is not None or self.lr_fraction == "actual":
             fraction = ledger.count(hidden) / n
         return Selection(kept=~hidden, learning_rate_factor=1 / (1 - fraction))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        part = slice(None) if bool(trace.seen.all()) else trace.seen
-        scores = {name: trace.scores[name][part] for name in self.needs}
-        self.observe_refreshed(ledger, plan.ids[part], scores)
+        for part in pieces(len(plan)):
+            seen = slice(None) if bool(trace.seen[part].all()) else trace.seen[part]
+            scores = {name: trace.scores[name][part][seen] for name in self.needs}
+            self.observe_refreshed(ledger, plan.ids[part][seen], scores)
 
     def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
         hidden = ledger.everyone.numpy()

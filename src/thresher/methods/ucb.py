@@ -76,20 +76,21 @@ class UCB(Method):
         if (epoch.number - self.warmup_epochs) % self.period:
             return Selection(kept=ledger["chosen"].clone())
         bound = torch.add(ledger["mean"], ledger["variance"], alpha=self.c)
-        ties = partial(epoch.draws.uniform, n, "ties", dtype=torch.float64)
+        bound.nan_to_num_(nan=torch.finfo(torch.float32).max)  # unseen: first
+        ties = partial(epoch.draws.uniform, n, "ties")
         return Selection(kept=draws.top_q(bound, max(1, round(kappa * n)), ties))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        ids, loss = visited(plan, trace, "loss")
         mean, variance = ledger["mean"].numpy(), ledger["variance"].numpy()
-        old = mean[ids]
-        is_first = np.isnan(old)
-        with np.errstate(over="ignore"):
-            spread = (1 - self.a) * variance[ids] + self.a * np.square(loss - old)
-        # What leaves float32 is its largest; of a first loss it is 0, or NaN if the loss is.
-        spread = np.minimum(spread, np.finfo(np.float32).max)
-        variance[ids] = np.where(is_first, loss - loss, spread)
-        # A broken loss makes both NaN, unseen; the next loss begins them anew.
-        mean[ids] = np.where(is_first, loss, (1 - self.a) * old + self.a * loss)
+        for ids, loss in visited(plan, trace, "loss"):
+            old = mean[ids]
+            is_first = np.isnan(old)
+            with np.errstate(over="ignore"):
+                spread = (1 - self.a) * variance[ids] + self.a * np.square(loss - old)
+            # What leaves float32 is its largest; of a first loss it is 0, or NaN if the loss is.
+            spread = np.minimum(spread, np.finfo(np.float32).max)
+            variance[ids] = np.where(is_first, loss - loss, spread)
+            # A broken loss makes both NaN, unseen; the next loss begins them anew.
+            mean[ids] = np.where(is_first, loss, (1 - self.a) * old + self.a * loss)
         if self.period > 1:
             ledger["chosen"].zero_().numpy()[plan.ids.numpy()] = True
