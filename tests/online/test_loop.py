@@ -390,6 +390,23 @@ def test_a_loop_that_reads_one_ahead_and_names_its_batches_trains_them_all(
     assert pruner.report().extra_forwards == len(scores.flat)
 
 
+def test_named_batches_may_be_reduced_in_any_order() -> None:
+    """What counts is how far the candidates have come."""
+    pruner, loader, scores = wrapped(OrderedTopQ())
+    quiet, quiet_loader, quiet_scores = wrapped(OrderedTopQ())
+    batches = iter(loader)
+    held = [next(batches) for _ in range(3)]
+    for number in (2, 0, 1):
+        pruner.reduce(held[number].float(), ids=held[number])
+        assert pruner.position == 12
+    del batches
+    train(quiet, itertools.islice(quiet_loader, 3))
+    assert pruner.report().rows[0].trained == quiet.report().rows[0].trained == 12
+    del scores.seen[:], quiet_scores.seen[:]
+    assert train(pruner, loader) == train(quiet, quiet_loader)
+    assert scores.seen == quiet_scores.seen
+
+
 def test_a_batch_may_be_reduced_in_named_parts() -> None:
     pruner, loader, _ = wrapped(OrderedTopQ())
     batch = next(iter(loader))

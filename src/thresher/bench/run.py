@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -21,9 +21,9 @@ from thresher.bench.images import Images, TrainingSet, channel_values, normalise
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import Task
 from thresher.errors import SettingError, ThresherWarning
-from thresher.methods import Full
+from thresher.methods import Full, Method
 from thresher.pruner import Pruner
-from thresher.scores import named
+from thresher.scores import named, scoring
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with the number of epochs done and the test accuracy in percent."""
@@ -161,7 +161,23 @@ def _prepare(config: RunConfig, task: Task, images: Images) -> _Parts:
         # One thing varies over a run: the rate.
         cycle_momentum=False,
     )
-    return _Parts(model, optimizer, data, pruner.wrap(plain), pruner.pace(scheduler), pruner)
+    loader = pruner.wrap(plain, score_fn=scoring(model, _Looks(method, config.device)))
+    return _Parts(model, optimizer, data, loader, pruner.pace(scheduler), pruner)
+
+
+@final
+@dataclass(frozen=True)
+class _Looks:
+    """Scores samples that are not being trained, for methods that look at them."""
+
+    method: Method
+    device: str
+
+    def __call__(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
+        images, labels = (part.to(self.device) for part in batch)
+        logits = model(images)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return named(self.method.needs, logits, labels, losses)
 
 
 def _train_epoch(parts: _Parts, device: str) -> None:
