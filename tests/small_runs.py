@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thresher
 from thresher import Method, Pruner
-from thresher.scores import named
+from thresher.scores import named, scoring
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "EpsilonGreedy": [{"prune_ratio": 0.4, "period": 2}],
@@ -102,13 +102,19 @@ class Script:
         self.pruner = Pruner(method, epochs=epochs, **settings)
         if load_first is not None:
             self.pruner.load_state_dict(load_first["pruner"])
-        self.loader = self.pruner.wrap(plain)
+        self.loader = self.pruner.wrap(plain, score_fn=scoring(self.model, self.score))
         schedule = OneCycleLR(self.optimizer, 0.2, epochs=epochs, steps_per_epoch=steps)
         self.scheduler = self.pruner.pace(schedule)
         self.micro = 0
         self.trail: list[tuple[Any, ...]] = []
         if load_first is not None:
             self.load(load_first)
+
+    def score(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """For methods that look again at what they left out."""
+        logits = model(batch[0])
+        losses = F.cross_entropy(logits, batch[1], reduction="none")
+        return dict(named(self.pruner.method.needs, logits, batch[1], losses))
 
     def run(self) -> Iterator[Script]:
         """Train to the end, handing over after every micro-batch."""

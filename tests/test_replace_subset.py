@@ -63,6 +63,7 @@ def test_between_epochs_the_next_one_trains_on_the_new_subset() -> None:
     assert pruner.plan(2).weights.tolist() == [1.0, 1.0]
     assert trained(pruner, loader, 3) == {10, 11}
     assert [row.planned for row in pruner.report().rows] == [4, 6, 2, 2]
+    assert pruner.state_dict()["clock"]["ledger"]["scalars"] == {"replaced": 2}
 
 
 def test_an_epoch_that_is_not_begun_takes_the_new_subset_at_once() -> None:

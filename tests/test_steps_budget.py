@@ -43,10 +43,14 @@ class Loop:
             drop_last=drop_last,
             num_workers=num_workers,
         )
-        self.loader: Any = self.pruner.wrap(plain)
+        self.loader: Any = self.pruner.wrap(plain, score_fn=self.scores)
         self.optimizer_steps = 0
         self.lengths: list[tuple[int, int]] = []
         self.trail: list[list[int]] = []
+
+    def scores(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Of samples in a batch, or of those that a method looks at again."""
+        return dict.fromkeys(self.pruner.method.needs, torch.frac((ids + 1) * 0.618034))
 
     def epoch(self) -> Loop:
         batches = iter(self.loader)

@@ -141,9 +141,10 @@ def test_weights_come_with_the_batch(method: OnlineMethod) -> None:
     assert abs(np.mean(constant) - 1) < 4 * spread
 
 
-def test_a_step_exponent_scales_by_the_epochs_share() -> None:
+@pytest.mark.parametrize("method", [OrderedTopQ(), SelectiveBackprop()], ids=short)
+def test_a_step_exponent_scales_by_the_epochs_share(method: OnlineMethod) -> None:
     for exponent, expected in ((None, 1.0), (0.0, 1.0), (1.0, 50 / 24), (0.5, (50 / 24) ** 0.5)):
-        pruner, loader, _ = wrapped(OrderedTopQ(), settings={"step_exponent": exponent})
+        pruner, loader, _ = wrapped(method, settings={"step_exponent": exponent})
         for batch in loader:
             assert float(pruner.reduce(torch.ones(len(batch)))) == pytest.approx(expected)
         assert pruner.report().rows[0].weight_mean == pytest.approx(expected)
@@ -346,14 +347,17 @@ def test_a_batch_reduced_twice_is_refused() -> None:
 
 def test_a_batch_trained_through_a_newer_iterator_is_refused() -> None:
     pruner, loader, _ = wrapped(OrderedTopQ())
-    older = iter(loader)
-    train(pruner, itertools.islice(loader, 2))
+    older, newer = iter(loader), iter(loader)
+    train(pruner, itertools.islice(newer, 2))
     batch = next(older)
     with pytest.raises(ReducedTwiceError, match="was reduced already"):
         pruner.reduce(batch.float())
     with pytest.raises(ReducedTwiceError, match="Batch 0 of epoch 0 was reduced already"):
         pruner.reduce(batch.float(), ids=batch)
-    assert pruner.report().rows[0].trained == 8
+    train(pruner, itertools.islice(newer, 1))
+    with pytest.raises(UnplannedIdError, match="is not trained yet"):
+        pruner.reduce(batch.float(), ids=batch)
+    assert pruner.report().rows[0].trained == 12
 
 
 def test_reading_ahead_is_refused_until_the_loop_names_its_batches() -> None:
@@ -390,6 +394,23 @@ def test_a_loop_that_reads_one_ahead_and_names_its_batches_trains_them_all(
     assert pruner.report().extra_forwards == len(scores.flat)
 
 
+def test_named_batches_may_be_reduced_in_any_order() -> None:
+    """What counts is how far the candidates have come."""
+    pruner, loader, scores = wrapped(OrderedTopQ())
+    quiet, quiet_loader, quiet_scores = wrapped(OrderedTopQ())
+    batches = iter(loader)
+    held = [next(batches) for _ in range(3)]
+    for number in (2, 0, 1):
+        pruner.reduce(held[number].float(), ids=held[number])
+        assert pruner.position == 12
+    del batches
+    train(quiet, itertools.islice(quiet_loader, 3))
+    assert pruner.report().rows[0].trained == quiet.report().rows[0].trained == 12
+    del scores.seen[:], quiet_scores.seen[:]
+    assert train(pruner, loader) == train(quiet, quiet_loader)
+    assert scores.seen == quiet_scores.seen
+
+
 def test_a_batch_may_be_reduced_in_named_parts() -> None:
     pruner, loader, _ = wrapped(OrderedTopQ())
     batch = next(iter(loader))
@@ -413,16 +434,19 @@ def test_ids_of_no_batch_in_hand_are_refused() -> None:
     assert pruner.position == 0
 
 
-def test_skipped_batches_are_counted_and_the_run_goes_on_behind_them() -> None:
+@pytest.mark.parametrize("skipped", [{2, 3}, {4, 5}, {1, 5}])
+def test_skipped_batches_are_counted_and_the_run_goes_on_behind_them(skipped: set[int]) -> None:
     pruner, loader, scores = wrapped(OrderedTopQ())
-    kept = (batch for number, batch in enumerate(loader) if number not in (2, 3))
-    with pytest.warns(ThresherWarning, match=r"epoch 0 .* never reduced: 2,"):
+    kept = (batch for number, batch in enumerate(loader) if number not in skipped)
+    with pytest.warns(ThresherWarning, match=r"epoch 0 .* never reduced: \d,"):
         train(pruner, kept)
     row = pruner.report().rows[0]
     assert row.skipped_batches == 2
     assert (row.trained, row.planned) == (16, 24)
-    assert row.extra_forwards == len(scores.flat)
-    assert pruner.epoch == 1
+    # An epoch ends behind its last trained batch; what was looked at after it is forgotten.
+    last = max({0, 1, 2, 3, 4, 5} - skipped)
+    assert row.extra_forwards == 8 * (last + 1) <= len(scores.flat)
+    assert pruner.epoch == (last == 5)
 
 
 def test_a_whole_pass_without_a_reduce_moves_nothing_and_is_warned_of() -> None:

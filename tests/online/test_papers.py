@@ -70,7 +70,7 @@ def test_selective_backprop_follows_its_paper(method: SelectiveBackprop) -> None
     memory = method.memory()
     for look in range(12):
         scores = losses(SIZE, look)
-        scores[look % 5] = (math.nan, math.inf, 1.0, scores[7].item())[look % 4]
+        scores[look % 5] = (math.nan, math.inf, -math.inf, scores[7].item())[look % 4]
         choice = method.choose(shown(method, scores, memory=memory, seed=look, kept=0.5))
         assert positions(choice) == oracle.choose(scores.tolist(), Draws(look, 0))
         memory = dict(choice.memory)

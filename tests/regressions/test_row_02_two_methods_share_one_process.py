@@ -6,6 +6,7 @@ of (index, batch), and a plain loader runs through a frozen copy of torch's priv
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import dataloader as torchs
@@ -13,6 +14,9 @@ from torch.utils.data import dataloader as torchs
 from contracts.drive import named
 from contracts.found import CLASSES
 from thresher import Pruner
+
+# Some methods would like to look again at what they leave out; nothing here depends on it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*wants samples it left out")
 
 SIZE, BATCH = 40, 8
 

@@ -15,6 +15,9 @@ from contracts.found import CLASSES
 from thresher import Pruner
 from thresher.methods import Method
 
+# Some methods would like to look again at what they leave out; nothing here depends on it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*wants samples it left out")
+
 SIZE, BATCH, EPOCHS = 60, 8, 4
 
 of_every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
