@@ -103,7 +103,9 @@ GOLDEN = [
         weights=[0.75, 0.25, 0.5],
     ),
     Row(method=SeTa(), columns={"loss": LOSS}, ids=[9, 6, 1, 3, 4, 7], weights=[1.0] * 6),
-    Row(method=SeTa(prune_ratio=0.5), columns={"loss": LOSS}, ids=[9, 6, 1, 3], weights=[1.0] * 4),
+    Row(
+        method=SeTa(prune_ratio=0.5), columns={"loss": LOSS}, ids=[9, 6, 1, 3, 4], weights=[1.0] * 5
+    ),
     Row(
         method=KAKURENBO(max_fraction=0.5),
         columns={"loss": LOSS, "sure": [1, 0, 1, 0, 1, 1, 1, 0, 1, 1]},

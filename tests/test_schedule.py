@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from contracts.drive import losses, named, run
 from contracts.found import CLASSES
-from thresher import KAKURENBO, InfoBatch, OrderDP, Pruner, RandomPruning, RePB
+from thresher import KAKURENBO, InfoBatch, OrderDP, Pruner, RandomPruning, RePB, SeTa
 from thresher.errors import ThresherWarning
 from thresher.methods import Method
 from thresher.schedule import Budget, is_active, most_saved, target
@@ -65,7 +65,7 @@ def test_warm_up_and_annealing_train_on_everything_and_are_made_up_for(
 ) -> None:
     epochs, method = 30, kind(prune_ratio=ratio, warmup_epochs=3, delta=0.8)
     pruner, plans = run(method, losses(SIZE, epochs), batch_size=100)
-    for plan in [*plans[:3], *plans[24:]]:
+    for plan in plans[:3] if kind.prunes_to_the_end else plans[:3] + plans[24:]:
         assert len(plan) == SIZE
         assert bool((plan.weights == 1).all())
     assert all(len(plan) < SIZE for plan in plans[3:24])
@@ -201,3 +201,24 @@ def test_a_run_of_steps_anneals_on_everything() -> None:
     first_full = planned.index(200)
     assert planned[first_full:] == [200] * (len(planned) - first_full)
     assert sum(planned[:first_full]) == pytest.approx(0.5 * 2000, abs=100)
+
+
+@pytest.mark.parametrize("ratio", [None, 0.4])
+def test_seta_draws_without_its_window_when_annealing(ratio: float | None) -> None:
+    """Partial annealing: (1 - r) n uniform samples, and a ratio is spread over all epochs."""
+    scores = torch.arange(100.0) + 1000 * (torch.arange(100) // 20)
+    pruner = Pruner(SeTa(prune_ratio=ratio, r=0.2, k=5, window=1), epochs=8, num_samples=100)
+    sizes, covered = list[int](), list[set[int]]()
+    for epoch in range(8):
+        plan = pruner.plan(epoch)
+        sizes.append(len(plan))
+        covered.append({int(i) // 20 for i in plan.ids})
+        pruner.observe(plan.ids, scores[plan.ids])
+    assert len(covered[7]) == 5, "all groups, in the one epoch after δE = 7"
+    if ratio is None:
+        assert all(len(groups) == 1 for groups in covered[2:7])
+        assert sizes[7] == 80
+        assert all(size < 80 for size in sizes[1:7])
+    else:
+        assert sum(sizes) == 480
+        assert sizes[7] < 100

@@ -28,12 +28,15 @@ class Epoch:
         draws: every random choice of this epoch, keyed by (seed, epoch, purpose).
         target: the share of the samples to leave out; None leaves it to the method's parameters.
         shuffled: whether the order is a new permutation each epoch, or the ids ascending.
+        is_annealing: whether the share δ of the run is over. A method is asked then only if it says
+            that it `prunes_to_the_end`.
     """
 
     number: int
     draws: Draws
     target: float | None = None
     shuffled: bool = True
+    is_annealing: bool = False
 
     def order(self, among: Tensor) -> Tensor:
         """Return the ids of `among`, bool (n,), in the order this epoch has for all samples.

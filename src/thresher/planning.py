@@ -16,7 +16,7 @@ from thresher.errors import SettingError
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Epoch, Plan, Selection
-from thresher.schedule import Budget, is_active, target
+from thresher.schedule import Budget, is_active, is_annealing, target
 from thresher.weights import clipped, to_step_exponent
 
 
@@ -170,9 +170,15 @@ class Planner:
     def _select(self, ledger: Ledger, budget: Budget, told: Epoch, visits: int) -> Selection:
         if not is_active(self.method, budget, epoch=told.number, visits=visits):
             return Selection(kept=ledger.everyone)
-        share = target(self.method, budget, epoch=told.number, visits=visits)
-        chosen = self.method.select(ledger, replace(told, target=share))
-        facts = dict(chosen.facts) if share is None else {**chosen.facts, "target": share}
+        told = replace(
+            told,
+            target=target(self.method, budget, epoch=told.number, visits=visits),
+            is_annealing=is_annealing(self.method, budget, epoch=told.number, visits=visits),
+        )
+        chosen = self.method.select(ledger, told)
+        facts = dict(chosen.facts)
+        if told.target is not None:
+            facts["target"] = told.target
         weights = chosen.weights
         if weights is not None and (weights.numpy() == 1).all():
             weights = None

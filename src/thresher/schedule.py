@@ -48,9 +48,14 @@ def is_active(method: Method, budget: Budget, *, epoch: int, visits: int) -> boo
     """
     if epoch < method.warmup_epochs:
         return False
+    return method.prunes_to_the_end or not is_annealing(method, budget, epoch=epoch, visits=visits)
+
+
+def is_annealing(method: Method, budget: Budget, *, epoch: int, visits: int) -> bool:
+    """Return whether the share δ of the run is over, in epochs or, in a run of steps, in visits."""
     if budget.visits is not None:
-        return visits < method.delta * budget.visits
-    return budget.epochs is None or epoch < _last(method.delta, budget.epochs)
+        return visits >= method.delta * budget.visits
+    return budget.epochs is not None and epoch >= _last(method.delta, budget.epochs)
 
 
 def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float | None:
@@ -74,7 +79,7 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
     elif budget.epochs is None:
         share = asked
     else:
-        left = max(1, _last(method.delta, budget.epochs) - first)
+        left = max(1, _last(_pruned_share(method), budget.epochs) - first)
         saved = size * epoch - visits
         share = (asked * size * budget.epochs - saved) / (size * left)
     return min(max(share, 0.0), max(_MOST, asked))
@@ -82,16 +87,21 @@ def target(method: Method, budget: Budget, *, epoch: int, visits: int) -> float 
 
 def most_saved(method: Method, epochs: int) -> float:
     """Return the share of a run's visits that a rule with this warm-up and δ could save at most."""
-    prunable = max(0, _last(method.delta, epochs) - method.first_prunable_epoch)
+    prunable = max(0, _last(_pruned_share(method), epochs) - method.first_prunable_epoch)
     return prunable / epochs * max(_MOST, method.prune_ratio or 0.0)
 
 
 def _target_of_visits(method: Method, total: int, stood_for: float, visits: float) -> float:
     assert method.prune_ratio is not None
-    annealed = (1 - method.delta) * total
+    annealed = (1 - _pruned_share(method)) * total
     pruned = max(0.0, total - visits - annealed)
     must_stand_for = total / (1 - method.prune_ratio) - stood_for - annealed
     return 1 - pruned / must_stand_for if must_stand_for > pruned else 0.0
+
+
+def _pruned_share(method: Method) -> float:
+    """Return δ, or 1 for a method that prunes to the end."""
+    return 1.0 if method.prunes_to_the_end else method.delta
 
 
 def _last(delta: float, epochs: int) -> int:

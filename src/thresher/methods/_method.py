@@ -54,6 +54,8 @@ class Method(ABC):
     """What the weighted gradient is unbiased for, in words; empty if for nothing that is named."""
     follows_prune_ratio: ClassVar[bool] = True
     """Whether `prune_ratio` steers it; if not, a report only compares the rate with it."""
+    prunes_to_the_end: ClassVar[bool] = False
+    """Whether epochs after δ leave samples out too, by another rule (`Epoch.is_annealing`)."""
     has_exact_rate: ClassVar[bool] = False
     """Whether settings alone decide how many samples an epoch trains on, whatever their scores."""
     family: ClassVar[str] = "historical"
@@ -62,12 +64,10 @@ class Method(ABC):
     """The source the method is faithful to."""
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
         if self.prune_ratio is not None:
-            require_share(name, "prune_ratio", self.prune_ratio)
+            require_share(type(self).__name__, "prune_ratio", self.prune_ratio)
         require_within(self, "delta", "(0, 1]", "the share of the epochs in which to prune")
-        if self.warmup_epochs < 0:
-            raise SettingError(f"{name}(warmup_epochs={self.warmup_epochs})", "0 epochs or more")
+        require_within(self, "warmup_epochs", "[0, inf)", "a number of epochs")
 
     def columns(self) -> tuple[Column, ...]:
         """Return the per-sample columns this method remembers."""

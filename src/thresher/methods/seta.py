@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from thresher import draws
 from thresher.clustering import boundaries
+from thresher.draws import exact_count
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
 from thresher.methods._method import Method, Reference, require_share
@@ -28,10 +27,10 @@ class SeTa(Method):
     k groups by one-dimensional k-means, and keep w of these: from number c mod (k - w + 1) on, 0
     being the easiest; at c = 0 all, as the code does. Weight 1. A sample without a finite loss is
     in every window. Fewer distinct losses make g < k groups; the window then covers ⌈w g / k⌉.
+    After ⌊δE⌋ epochs the random part alone is trained, without a window ("partial annealing").
 
-    With `prune_ratio` exactly round((1 - R) n) samples train, R the epoch's share to leave out, and
-    any R is reached: the window's in random order, then the others'. Groups are of all samples, and
-    r is not used.
+    With `prune_ratio` exactly round((1 - R) n) samples train, R the epoch's share to leave out: of
+    groups of all samples the window's in random order, then the others'. r is not used.
 
     Args:
         r: r, the share that is left out at random (`prune_ratio` in the released code).
@@ -59,6 +58,7 @@ class SeTa(Method):
     k: int = 5
     window: int = 4
 
+    prunes_to_the_end: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="Scale Efficient Training for Large Datasets",
         authors="Zhou, Gao and Wang",
@@ -71,17 +71,15 @@ class SeTa(Method):
         super().__post_init__()
         require_share("SeTa", "r", self.r)
         if not 1 <= self.window <= self.k <= 512:
-            raise SettingError(
-                f"SeTa(k={self.k}, window={self.window})", "1 <= window <= k <= 512 groups"
-            )
+            came = f"SeTa(k={self.k}, window={self.window})"
+            raise SettingError(came, "1 <= window <= k <= 512 groups")
 
     @staticmethod
     def window_of(k: int, alpha: float, rounding: Literal["code", "paper"] = "code") -> int:
         """Return w for k groups: round(αk), halves to even, in the code; ⌈αk⌉ in the paper.
 
-        Example:
-            >>> SeTa.window_of(5, 0.9), SeTa.window_of(5, 0.9, rounding="paper")
-            (4, 5)
+        >>> SeTa.window_of(5, 0.9), SeTa.window_of(5, 0.9, rounding="paper")
+        (4, 5)
         """
         # The small term keeps a product such as 0.28 * 25 from rising above its integer.
         return round(alpha * k) if rounding == "code" else math.ceil(alpha * k - 1e-9)
@@ -90,19 +88,22 @@ class SeTa(Method):
         return (Column("loss", torch.float32, math.nan),)
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        n, loss = ledger.num_samples, ledger["loss"]
-        cycle = epoch.number - self.warmup_epochs
-        keys = partial(epoch.draws.uniform, n, "selection", dtype=torch.float64)
-        if epoch.target is None:
-            # The small term keeps a product such as (1 - 0.9) * 10 from falling below its integer.
-            quota = max(1, math.floor((1 - self.r) * n + 1e-9))
-            drawn = draws.exact_count(ledger.everyone, quota, keys())
-            return Selection(kept=drawn & self._inside(loss, drawn, cycle))
-        quota = max(1, round((1 - epoch.target) * n))
-        inside = self._inside(loss, ledger.everyone, cycle)
-        if (missing := quota - ledger.count(inside)) < 0:
-            return Selection(kept=draws.exact_count(inside, quota, keys()))
-        return Selection(kept=inside | draws.exact_count(~inside, missing, keys()))
+        n, share = ledger.num_samples, epoch.target
+        # The small term keeps a product such as (1 - 0.9) * 10 from falling below its integer.
+        count = math.floor((1 - self.r) * n + 1e-9) if share is None else round((1 - share) * n)
+        quota = max(1, count)
+
+        def drawn(count: int, among: Tensor) -> Tensor:
+            return exact_count(among, count, epoch.draws.uniform(n, "selection", torch.float64))
+
+        if epoch.is_annealing:
+            return Selection(kept=drawn(quota, ledger.everyone))
+        among = drawn(quota, ledger.everyone) if share is None else ledger.everyone
+        inside = among & self._inside(ledger["loss"], among, epoch.number - self.warmup_epochs)
+        missing = 0 if share is None else quota - ledger.count(inside)
+        if missing < 0:
+            return Selection(kept=drawn(quota, inside))
+        return Selection(kept=inside | drawn(missing, ~inside) if missing else inside)
 
     def _inside(self, loss: Tensor, among: Tensor, cycle: int) -> Tensor:
         """Return which losses are in the window over the groups of `among`, NaN being so."""
@@ -112,8 +113,7 @@ class SeTa(Method):
         groups = len(edges) - 1
         covered = groups if cycle == 0 else -(-self.window * groups // self.k)
         start = cycle % (groups - covered + 1)
-        outside = values < edges[start]
-        outside |= values >= edges[start + covered]
+        outside = (values < edges[start]) | (values >= edges[start + covered])
         return torch.from_numpy(np.logical_not(outside, out=outside))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
