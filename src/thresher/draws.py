@@ -1,8 +1,8 @@
 """Seeded random choices: every draw of the library, and the probabilities a draw needs.
 
-`Draws` turns (seed, epoch, purpose, rank) into random numbers. The functions turn such numbers, one
-for each sample, into choices: relabel the samples with their numbers and the choice is relabelled.
-They work on numpy views: far faster than torch here, and the same bits for any number of threads.
+`Draws` turns (seed, epoch, purpose, rank) into random numbers. The functions turn these, one for
+each sample, into choices that are relabelled with the samples. They work on numpy views: far faster
+than torch here, and the same bits for any number of threads.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
-from thresher._order import compressed, kth, random_order, smallest
+from thresher._order import compressed, kth, local_order, random_order, smallest
 
 __all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
 
@@ -27,8 +27,8 @@ class Draws:
     """The random numbers of one epoch, a pure function of (seed, epoch, purpose, rank).
 
     Torch's CPU generator (mt19937) reads only the low 32 bits of its seed, so the key is hashed to
-    exactly 32 bits with blake2b: neighbouring seeds share nothing, no part of the key is ignored.
-    Two of k streams coincide with probability k²/2³³ (600 streams: 4·10⁻⁵), which biases neither.
+    exactly 32 bits: neighbouring seeds share nothing. Two of k streams coincide with probability
+    k²/2³³ (600 streams: 4·10⁻⁵), which biases neither.
     A rank of None gives every rank the same numbers: ranks then agree on a plan without talking.
 
     Example:
@@ -56,14 +56,18 @@ class Draws:
         """Return a random order of `range(num)`, or that order without those not `among`: int64."""
         return random_order(num, self.generator(purpose), among)
 
+    def local_order(self, num: int, purpose: str) -> Tensor:
+        """Return a random order inside blocks of 2¹⁴ neighbours, the blocks ascending: int64."""
+        return local_order(num, self.generator(purpose))
+
 
 def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Keep each sample independently with its own probability: i is kept iff u_i < p_i.
 
     Args:
         probabilities: p in [0, 1], shape `(num_samples,)`. 1 is always kept, 0 never.
-        uniforms: uniform numbers in [0, 1), shape `(num_samples,)`. float32 ones round p up to a
-            multiple of 2⁻²⁴: draw them in float64 when probabilities go below about 10⁻⁴.
+        uniforms: uniform numbers in [0, 1), shape `(num_samples,)`; float64 if a p is below 10⁻⁴,
+            as float32 ones round it up to a multiple of 2⁻²⁴.
 
     Returns:
         bool, shape `(num_samples,)`.
@@ -167,9 +171,8 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
     each sample is kept with probability p_i, and the number kept is ⌊Σp⌋ or ⌈Σp⌉.
 
     The sum runs in integers, in units of 2⁻ᵏ (k = 42 at Σp = 5·10⁵). Additions are then exact: p
-    = 1 is always kept, p = 0 never, and no step is lost or repeated by rounding. A sum within 10⁻⁹
-    (or 10⁻¹⁴ of itself) of an integer, as `inclusion_probabilities` gives for a whole budget, is
-    taken as that integer, unless this changes a p by more than 10⁻⁴ of itself or of 1 − p.
+    = 1 is always kept, p = 0 never. A sum within 10⁻⁹ (or 10⁻¹⁴ of itself) of an integer is taken
+    as that integer, unless this changes a p by more than 10⁻⁴ of itself or of 1 − p.
 
     Args:
         probabilities: p in [0, 1], shape `(num_samples,)`.
@@ -213,21 +216,18 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
 def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
     """Return p_i = min(a_i/c, 1) with Σp = b, which minimises Σ a_i²(1 − p_i)/p_i for that budget.
 
-    c is found without a sort or a bisection: start from c = Σa/b, cap what exceeds c, put c = (sum
-    of the uncapped)/(b − number capped), repeat until nothing new is capped. (Newton's method in
-    1/c on a concave, piecewise linear function: c falls steadily and ends at the exact solution.)
-    b ≥ n gives p = 1. If at most b importances are positive, these get p = 1 and zeros the rest.
+    c is found without a sort: from c = Σa/b on, cap what exceeds c, put c = (sum of the uncapped) /
+    (b − number capped), until nothing new is capped (Newton's method in 1/c on a concave, piecewise
+    linear function). b ≥ n gives p = 1. If at most b are positive, these get p = 1.
 
     Args:
         importance: a ≥ 0, finite, shape `(num_samples,)`; its scale does not matter.
         budget: b > 0, the expected number of samples kept; need not be an integer.
 
-    Returns:
-        float64, shape `(num_samples,)`, in [0, 1], with Σp = min(b, n) up to rounding. With
-        a_i = √((1−α)s_i + α·mean(s)) every p_i ≥ (b/n)·√α.
+    Returns: float64, shape `(num_samples,)`, with Σp = min(b, n) up to rounding.
 
     Raises:
-        ValueError: an importance is negative, NaN or infinite; there is none; b is not positive.
+        ValueError: an importance is negative, NaN or infinite, or b is not positive.
 
     Cost: O(n) a pass, about 4 passes, 8 ms per 10⁶ samples; one temporary beside the result.
 

@@ -78,6 +78,10 @@ class RelabelledDraws(Draws):
         order = self.new_id[super().permutation(num, purpose)]
         return order if among is None else order[among[order]]
 
+    def local_order(self, num: int, purpose: str) -> Tensor:
+        assert self.new_id is not None
+        return self.new_id[super().local_order(num, purpose)]
+
 
 class CountedDraws(Draws):
     """Draws that remember for which purposes they were asked."""

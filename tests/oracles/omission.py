@@ -33,10 +33,12 @@ class Oracle:
                 if u[i] < p[i]:
                     chosen.add(i)
         else:
-            purpose = "systematic order" if size is None else "order"
+            order = draws.permutation(n, "order")
+            if size is None:
+                order = draws.local_order(n, "systematic order")
             u = draws.uniform(1, "systematic offset", torch.float64).item()
             cumulated = 0.0
-            for i in draws.permutation(n, purpose).tolist():
+            for i in order.tolist():
                 before, cumulated = cumulated, cumulated + p[i]
                 if math.floor(cumulated - u) != math.floor(before - u):
                     chosen.add(i)

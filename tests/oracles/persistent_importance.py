@@ -27,7 +27,7 @@ class Oracle:
         p = [min(each / c, 1.0) for each in a]
         u = draws.uniform(1, "systematic offset", torch.float64).item()
         chosen, cumulated = set[int](), 0.0
-        for i in draws.permutation(n, "systematic order").tolist():
+        for i in draws.local_order(n, "systematic order").tolist():
             before, cumulated = cumulated, cumulated + p[i]
             if math.floor(cumulated - u) != math.floor(before - u):
                 chosen.add(i)

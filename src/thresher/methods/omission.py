@@ -83,8 +83,9 @@ class Omission(GradientMemory):
         if self.sampling == "bernoulli":
             kept = draws.bernoulli(chance, epoch.draws.uniform(n, "selection", torch.float64))
         else:
-            # Σ p is κ B over each large batch, so in the epoch's order each has its number.
-            order = epoch.draws.permutation(n, "systematic order") if order is None else order
+            # Σ p is κ B over each large batch, so in the epoch's order each has its number. Without
+            # them an order inside blocks will do, as the sum runs on from one to the next.
+            order = epoch.draws.local_order(n, "systematic order") if order is None else order
             offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
             kept = draws.systematic(chance, order, offset)
         # Without smoothing a chance can be 0; its weight is finite, and never used.

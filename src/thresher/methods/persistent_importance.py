@@ -90,7 +90,7 @@ class PersistentImportance(Method):
         chance.masked_fill_(is_unseen, mean).add_(self.epsilon * mean or 1.0)
         chance = draws.inclusion_probabilities(chance, kappa * n)
         offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
-        order = epoch.draws.permutation(n, "systematic order")
+        order = epoch.draws.local_order(n, "systematic order")
         kept = draws.systematic(chance, order, offset)
         weights = inverse_probability(chance, kappa)
         return Selection(kept=kept, weights=weights, certain_weight=kappa)

@@ -1,0 +1,51 @@
+"""An order that is random inside blocks of neighbours: cheap to walk along."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from thresher.draws import Draws, systematic
+
+BLOCK = 1 << 14
+
+
+@pytest.mark.parametrize("num", [0, 1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+def test_every_block_is_a_permutation_of_itself(num: int) -> None:
+    order = Draws(0, 1).local_order(num, "a")
+    assert order.dtype == torch.int64
+    for start in range(0, num, BLOCK):
+        block = order[start : start + BLOCK]
+        assert block.sort().values.tolist() == list(range(start, min(start + BLOCK, num)))
+
+
+def test_blocks_differ_and_purposes_too() -> None:
+    order = Draws(0, 1).local_order(2 * BLOCK, "a")
+    assert not torch.equal(order[:BLOCK], order[BLOCK:] - BLOCK)
+    assert not torch.equal(order, Draws(0, 1).local_order(2 * BLOCK, "b"))
+
+
+def test_one_block_is_the_whole_random_order() -> None:
+    assert torch.equal(Draws(3, 1).local_order(BLOCK, "a"), Draws(3, 1).permutation(BLOCK, "a"))
+
+
+def test_systematic_draws_along_it_keep_chances_and_no_pattern() -> None:
+    """Equal chances along ids that ascend would keep every other sample, always the same two sets.
+
+    Over blocks, each sample is kept with its chance, and neighbours nearly independently.
+    """
+    num, draws = 2 * BLOCK + 100, 200
+    p = torch.full((num,), 0.5, dtype=torch.float64)
+    kept = np.zeros(num)
+    both = np.zeros(num - 1)
+    for epoch in range(draws):
+        stream = Draws(0, epoch)
+        offset = stream.uniform(1, "offset", torch.float64).item()
+        mask = systematic(p, stream.local_order(num, "a"), offset).numpy()
+        assert abs(int(mask.sum()) - num // 2) <= 1
+        kept += mask
+        both += mask[1:] & mask[:-1]
+    assert abs(kept / draws - 0.5).max() < 5.5 * (0.25 / draws) ** 0.5
+    # Chances of pairs: 1/4 each, of 200 draws of 32,867 pairs that hardly depend on each other.
+    assert abs(both.mean() / draws - 0.25) < 4 * (0.1875 / (draws * num)) ** 0.5
