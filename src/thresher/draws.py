@@ -240,16 +240,15 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
     if not 0.0 < budget < math.inf:
         raise ValueError(f"budget must be positive; got {budget}. Pass keep_ratio * num_samples.")
     # Comparisons with NaN are false, so NaN is refused too.
-    if not (a.size and a.min() >= 0.0 and a.max() < math.inf):
-        came = f"values from {a.min()} to {a.max()}" if a.size else "an empty tensor"
+    least, most = (float(a.min()), float(a.max())) if a.size else (math.nan, math.nan)
+    if not (least >= 0.0 and most < math.inf):
+        came = f"values from {least} to {most}" if a.size else "an empty tensor"
         cure = "Replace the scores of unseen or broken samples first."
         raise ValueError(f"importance must be finite and not negative; got {came}. {cure}")
-    if budget >= a.size:
-        return torch.ones(a.size, dtype=torch.float64, device="cpu")
-    if a.max() == 0.0:
-        return torch.from_numpy(np.full(a.size, budget / a.size))
+    if budget >= a.size or most == 0.0:
+        return torch.from_numpy(np.full(a.size, min(1.0, budget / a.size)))
     # With the largest near 2**900 no sum overflows, and a c that one of `large` sets is normal.
-    scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(a.max())[1], 1000), dtype=np.float64)
+    scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(most)[1], 1000), dtype=np.float64)
     large = scaled > 2.0**-970
     rest = budget - int(np.count_nonzero(large))
     if rest >= 0.0:
