@@ -47,7 +47,7 @@ STATIC: dict[str, Static] = {
     "least-confidence": Static("LeastConfidence", "the least sure predictions"),
     "entropy": Static("Entropy", "the predictions of largest entropy"),
     "margin": Static("Margin", "the smallest margins between the two likeliest classes"),
-    "deepfool": Static("DeepFool", "the inputs nearest to a decision boundary"),
+    "deepfool": Static("DeepFool", "the inputs nearest to a decision boundary; minutes to ask"),
     "cal": Static("CAL", "predictions unlike those of samples that look alike"),
     "perplexity-band": Static("PerplexityBand", "the middle of the losses; band=low, high"),
     "herding": Static("Herding", "a running mean of features near to the mean of all"),

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import final
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -52,7 +51,7 @@ class Cost:
 
 @final
 class References:
-    """Reference models, each trained once for all the methods that a process chooses by under a seed.
+    """Reference models, each trained once under a seed for all the methods that want it.
 
     Only the time is saved: a method is charged all that it uses, as if it were alone.
     """

@@ -133,11 +133,7 @@ def paired(row: Row, control: Row, records: Records) -> Difference | None:
 
 def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> Line:
     full = records.get(FULL, {})
-    ratios = [
-        charged(full[seed]) / charged(run)
-        for seed, run in runs.items()
-        if seed in full
-    ]
+    ratios = [charged(full[seed]) / charged(run) for seed, run in runs.items() if seed in full]
     metrics = [run["metric"] for run in runs.values()]
     return Line(
         row=row,

@@ -142,10 +142,10 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
     ]
     if any(line.reference for line in lines):
         texts.append(
-            "Reference: sample visits of training the model that a static method chooses by. Asked, "
-            "saved and samples leave it out, and so do the controls, which are at the same rate; time "
-            "and speed-up have its training, asking it and the choice in them, in full for each row, "
-            "though rows may share a reference."
+            "Reference: sample visits of training the model that a static method chooses by. "
+            "Asked, saved and samples leave it out, and so do the controls, which have the same "
+            "rate; time and speed-up have it in them, with asking it and the choice, in full for "
+            "each row though rows may share a reference."
         )
     missing = [line for line in lines if line.num_seeds != heading.num_seeds]
     if missing:

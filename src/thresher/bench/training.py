@@ -104,7 +104,6 @@ def _score_fn(model: nn.Module, method: Method, device: str) -> Callable[[Any], 
     return scoring(model, scores) if looks else None
 
 
-
 def train_epoch(parts: Parts, number: int, device: str, observe: Observe | None = None) -> Spent:
     """Train one epoch.
 
