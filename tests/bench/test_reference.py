@@ -41,7 +41,7 @@ def config(method: str, *, seed: int = 0, ratio: float = 0.5) -> RunConfig:
 
 
 def trained(one: RunConfig, references: References | None = None) -> dict[str, Any]:
-    return train(one, TASK, IMAGES, lambda *_: None, references)
+    return train(one, TASK, IMAGES, lambda _done, _metric: None, references)
 
 
 def chosen(name: str, references: References, seed: int = 0) -> Any:
@@ -120,7 +120,7 @@ def test_a_shared_reference_is_trained_once_and_charged_to_each(epochs_trained: 
 
 def test_sharing_changes_no_choice() -> None:
     references = References()
-    for name in ("forgetting", "el2n", "k-center-greedy"):
+    for name in ("forgetting", "el2n", "k-center-greedy", "info-max(information=forgetting)"):
         shared, alone = chosen(name, references)[0], chosen(name, References())[0]
         assert shared == alone
         assert len(shared.ids) == round(SIZE / 2)
@@ -133,7 +133,6 @@ def test_weights_of_a_subset_have_mean_one() -> None:
 
 
 def test_a_method_sees_labels_only_if_it_asks_for_them() -> None:
-    # RETRIEVE takes labels it is given for its own guesses.
     seen: list[bool] = []
 
     class Spy:

@@ -50,6 +50,17 @@ class Cost:
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    """A trained reference model, what its training told if that was recorded, and its cost."""
+
+    model: nn.Module
+    recorded: Collected
+    cost: Cost
+    device: str
+
+
+@final
 class References:
     """Reference models, each trained once under a seed for all the methods that want it.
 
@@ -58,7 +69,7 @@ class References:
 
     def __init__(self) -> None:
         self._seed: int | None = None
-        self._models: dict[tuple[RunConfig, bool], tuple[nn.Module, Collected, Cost]] = {}
+        self._models: dict[tuple[RunConfig, bool], _Reference] = {}
         self._told: dict[tuple[RunConfig, tuple[str, ...]], tuple[Collected, Cost]] = {}
 
     def choose(
@@ -78,7 +89,8 @@ class References:
             self._models.clear()
             self._told.clear()
             self._seed = config.seed
-        needs = (*method.wants(), *(("labels",) if method.balanced else ()))
+        # In one order, so that methods which want the same share what is asked.
+        needs = tuple(sorted({*method.wants(), *(("labels",) if method.balanced else ())}))
         data, cost = self._collected(needs, config, task, images)
         assert config.prune_ratio is not None
         started = time.perf_counter()
@@ -92,29 +104,13 @@ class References:
     ) -> tuple[Collected, Cost]:
         if config.reference_epochs is None:
             return _labels(images), Cost()
-        reference = _configured(config, config.reference_epochs)
-        if (reference, needs) not in self._told:
-            self._told[reference, needs] = self._asked(needs, reference, task, images)
-        return self._told[reference, needs]
-
-    def _asked(
-        self, needs: tuple[str, ...], reference: RunConfig, task: Task, images: Images
-    ) -> tuple[Collected, Cost]:
-        is_recorded = not _RECORDED.isdisjoint(needs)
-        if (reference, is_recorded) not in self._models:
-            self._models[reference, is_recorded] = _trained(reference, is_recorded, task, images)
-        model, recorded, cost = self._models[reference, is_recorded]
-        if is_recorded:
-            return recorded, cost
-        # Without augmentation: what is asked is about the samples, not about a picture of the day.
-        plain = replace(task, flip=False, shift=0).training_set(images, reference.seed)
-        loader = DataLoader(plain, EVALUATION_BATCH, collate_fn=whole_batch)
-        started = clock(reference.device)
-        data = collect(model, loader, needs=needs)
-        seconds = clock(reference.device) - started
-        if "labels" not in needs:
-            data = replace(data, labels=None)
-        return data, replace(cost, collecting=seconds, forwards=len(plain))
+        one = _configured(config, config.reference_epochs)
+        if (one, needs) not in self._told:
+            is_recorded = not _RECORDED.isdisjoint(needs)
+            if (one, is_recorded) not in self._models:
+                self._models[one, is_recorded] = _trained(one, is_recorded, task, images)
+            self._told[one, needs] = _asked(self._models[one, is_recorded], needs, task, images)
+        return self._told[one, needs]
 
 
 def _labels(images: Images) -> Collected:
@@ -136,18 +132,36 @@ def _configured(config: RunConfig, epochs: int) -> RunConfig:
     )
 
 
-def _trained(
-    reference: RunConfig, is_recorded: bool, task: Task, images: Images
-) -> tuple[nn.Module, Collected, Cost]:
-    """Return a reference model, what its training told if that was recorded, and its cost."""
-    parts = prepare(reference, task, images, Full())
+def _trained(one: RunConfig, is_recorded: bool, task: Task, images: Images) -> _Reference:
+    parts = prepare(one, task, images, Full())
     size = len(images.train_labels)
     recorder = TrainingRecorder(size) if is_recorded else None
     observe = recorder.observe if recorder is not None else None
-    spent = [
-        train_epoch(parts, number, reference.device, observe) for number in range(reference.epochs)
-    ]
-    recorded = recorder.collected() if recorder is not None else _labels(images)
-    seconds = sum(each.wall for each in spent)
-    cost = Cost(reference=seconds, trained=size * reference.epochs)
-    return parts.model, recorded, cost
+    spent = [train_epoch(parts, number, one.device, observe) for number in range(one.epochs)]
+    cost = Cost(reference=sum(each.wall for each in spent), trained=size * one.epochs)
+    return _Reference(
+        model=parts.model,
+        recorded=recorder.collected() if recorder is not None else _labels(images),
+        cost=cost,
+        device=one.device,
+    )
+
+
+def _asked(
+    reference: _Reference, needs: tuple[str, ...], task: Task, images: Images
+) -> tuple[Collected, Cost]:
+    """Return exactly what is needed, and what it cost with the training."""
+    data, cost = reference.recorded, reference.cost
+    asked = tuple(name for name in needs if name not in (*_RECORDED, "labels"))
+    if asked:
+        # Without augmentation: what is asked is about the samples, not about one epoch's pictures.
+        plain = replace(task, flip=False, shift=0).training_set(images, seed=0)
+        loader = DataLoader(plain, EVALUATION_BATCH, collate_fn=whole_batch)
+        started = clock(reference.device)
+        data = collect(reference.model, loader, needs=asked)
+        seconds = clock(reference.device) - started
+        cost = replace(cost, collecting=seconds, forwards=len(plain))
+    recorded = {name: reference.recorded.signal(name) for name in _RECORDED if name in needs}
+    # RETRIEVE would take labels that it has not asked for as its own guesses.
+    labels = images.train_labels if "labels" in needs else None
+    return replace(data, labels=labels, scores={**data.scores, **recorded}), cost
