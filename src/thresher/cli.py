@@ -8,6 +8,7 @@ from typing import Any
 
 import thresher
 from thresher.bench.catalogue import BASELINES, DEFAULT_METHODS, METHODS, TASKS
+from thresher.bench.chosen_once import STATIC
 from thresher.bench.compare import Options, compare
 from thresher.cards import command
 from thresher.errors import SettingError, ThresherError
@@ -26,6 +27,8 @@ examples:
       each method at its paper's step length and at a common one (γ = 0.5)
   thresher compare --methods repb "repb(window=8)" "repb(resample=false)"
       a method with other settings than it comes with, each a row of its own
+  thresher compare --task fashion-mnist --methods el2n forgetting "k-center-greedy(balanced=true)"
+      methods that choose a subset once, by a reference model that is trained first
   thresher compare --config sweep.yaml --seeds 10
       flags from a file (the flags' names as keys); the command line wins
 
@@ -159,7 +162,10 @@ def _compare_parser() -> Any:
         description=(
             "Train the same model on full and on pruned data under paired seeds, and show in one\n"
             "table what was saved and what it cost.\n\n"
-            f"tasks:\n{_listed(TASKS)}\n\nmethods:\n{_listed(METHODS)}"
+            f"tasks:\n{_listed(TASKS)}\n\n"
+            f"methods:\n{_listed({name: METHODS[name] for name in METHODS if name not in STATIC})}"
+            "\n\nstatic methods, which choose once, by a reference model whose training counts in "
+            f"the time:\n{_listed({name: METHODS[name] for name in STATIC})}"
         ),
         epilog=_EXAMPLES,
     )

@@ -122,6 +122,8 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
     [
         (["--task", "digit"], 2, "unknown task 'digit'; expected: one of digits"),
         (["--methods", "infobach"], 2, "The nearest is 'infobatch'."),
+        (["--methods", "el2n(balance=true)"], 2, "The nearest is 'balanced'."),
+        (["--methods", "KCenterGreedy"], 2, "The nearest is 'k-center-greedy'."),
         (["--prune-ratio", "30"], 2, "If you meant 30 percent, write 0.3."),
         (["--prune-ratio", "0.5", "-0.1"], 2, "--prune-ratio -0.1; expected: a share in [0, 1)"),
         (["--prune-ratio", "half"], 2, "half"),
@@ -188,6 +190,7 @@ def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     for part in (
         "examples:\n  thresher compare\n",
         "fewer-epochs-scaled",
+        "k-center-greedy",
         "cifar100",
         "--margin δ",
     ):

@@ -66,6 +66,25 @@ def test_lines_are_means_over_seeds_paired_with_full() -> None:
     assert lines["fewer-epochs 0.5"].verdict == "worse"
 
 
+def test_what_a_static_method_chooses_by_is_in_its_time_and_has_a_column() -> None:
+    finished = records(asked_rows(["el2n"], [0.5], [None]))
+    for run in finished[Row("el2n", 0.5)].values():
+        run["reference_samples"] = 120_000
+        # As much again as its 20 s · (1 + seed) of training.
+        whole = run["seconds"]["training"]
+        run["seconds"] |= {"reference": whole / 2, "collecting": whole / 4, "selecting": whole / 4}
+    lines = summarise(finished, margin=0.5)
+    found = by_name(lines)
+    assert found["el2n 0.5"].speed_up == pytest.approx(1.0)
+    assert found["el2n 0.5"].seconds == found["full"].seconds
+    assert found["el2n 0.5"].samples == 300_000
+    assert table.cells(lines)["reference"] == ["0", "0", "0", "120,000"]
+    assert any(text.startswith("Reference: ") for text in table.legend(lines, HEADING))
+    without = summarise(records(ROWS), margin=0.5)
+    assert "reference" not in table.cells(without)
+    assert not any(text.startswith("Reference: ") for text in table.legend(without, HEADING))
+
+
 def test_a_method_has_helped_if_it_beats_both_controls() -> None:
     lines = by_name(summarise(records(ROWS), margin=0.5))
     assert lines["repb 0.5"].has_helped == "yes"

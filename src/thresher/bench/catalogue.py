@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from thresher.bench.chosen_once import STATIC
 from thresher.bench.spelling import Part, base_name, settings_of
 from thresher.errors import SettingError
 
 if TYPE_CHECKING:
     from thresher.methods import Method
+    from thresher.static import StaticMethod
 
 BASELINES = ("full", "random", "fewer-epochs")
 """In every table, asked for or not."""
@@ -40,6 +42,7 @@ METHODS: dict[str, str] = {
     "importance-sampling": "Katharopoulos and Fleuret: a scoring forward, draws by gradient norm",
     "extra-forward-bernoulli": "Omission's chances from a scoring forward of each large batch",
     "ordered-top-q": "ordered SGD: of each candidate batch the largest losses",
+    **{name: static.text for name, static in STATIC.items()},
     "fewer-epochs": "no pruning, as many epochs fewer as the ratio says, same schedule shape",
     "fewer-epochs-scaled": "fewer-epochs with the learning rate multiplied by full/fewer epochs",
 }
@@ -66,6 +69,7 @@ _BUILT: dict[str, tuple[str, dict[str, Any]]] = {
     "importance-sampling": ("ImportanceSampling", {}),
     "extra-forward-bernoulli": ("ExtraForwardBernoulli", {}),
     "ordered-top-q": ("OrderedTopQ", {}),
+    **{name: (static.kind, {}) for name, static in STATIC.items()},
     "fewer-epochs": ("Full", {}),
     "fewer-epochs-scaled": ("Full", {}),
 }
@@ -143,12 +147,13 @@ def require_method(text: str) -> None:
     build_method(text, prune_ratio=0.5)
 
 
-def build_method(text: str, prune_ratio: float | None) -> Method:
+def build_method(text: str, prune_ratio: float | None, seed: int = 0) -> Method | StaticMethod:
     """Return the method behind a name; the fewer-epochs baselines train on everything.
 
     Args:
         text: a name, or a name with settings, such as "repb(window=8)".
-        prune_ratio: the share of the run's visits to save.
+        prune_ratio: the share of the run's visits to save; a static method is told when it selects.
+        seed: of the run, which a static method draws by if it draws and is not given another.
 
     Raises:
         UnknownNameError: the method has no such setting.
@@ -157,21 +162,33 @@ def build_method(text: str, prune_ratio: float | None) -> Method:
     Example:
         >>> build_method("infobatch", 0.3).prune_ratio
         0.3
+        >>> build_method("k-center-greedy(first=7)", 0.3, seed=2)
+        KCenterGreedy(balanced=False, first=7, seed=2)
     """
-    # Here, because importing the methods imports torch.
-    import thresher
-
-    kind, fixed = _BUILT[base_name(text)]
-    build: Any = getattr(thresher.online, kind, None) or getattr(thresher, kind)
+    name = base_name(text)
+    kind, fixed = _BUILT[name]
+    build = _class(name, kind)
     given = settings_of(text)
     known = [field.name for field in fields(build) if field.name not in ("prune_ratio", *fixed)]
-    for name in given:
-        require_known(f"setting of {base_name(text)}", name, known)
-        if isinstance(given[name], Part):
-            given[name] = _rule(given[name])
+    for setting in given:
+        require_known(f"setting of {name}", setting, known)
+        if isinstance(given[setting], Part):
+            given[setting] = _rule(given[setting])
+    if name in STATIC:
+        drawn = {"seed": seed} if "seed" in known else {}
+        return build(**{**STATIC[name].settings, **drawn, **given})
     if build.follows_prune_ratio:
         given["prune_ratio"] = prune_ratio
     return build(**fixed, **given)
+
+
+def _class(name: str, kind: str) -> Any:
+    # Here, because importing the methods imports torch.
+    import thresher
+
+    if name in STATIC:
+        return getattr(thresher.static, kind)
+    return getattr(thresher.online, kind, None) or getattr(thresher, kind)
 
 
 def _rule(part: Part) -> object:

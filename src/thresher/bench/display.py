@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from thresher.bench.suite import Row, RunConfig
+from thresher.bench.summary import charged
 from thresher.bench.table import duration, signed
 from thresher.bench.workers import Advanced, Event, Failed, Finished, Started
 
@@ -100,12 +101,12 @@ class Display:
         if isinstance(event, Failed):
             return f"{head}: [bold red]failed[/]: {_escaped(event.reason)}"
         record = event.record
-        seconds = record["seconds"]["training"]
+        seconds = charged(record)
         parts = [f"{record['metric']:.2f} %", duration(seconds)]
         full = self._full.get(config.seed)
         if full is not None and config.method != "full":
             parts[0] += f" ({signed(record['metric'] - full['metric'])})"
-            parts[1] += f" ({full['seconds']['training'] / seconds:.2f}× as fast as full)"
+            parts[1] += f" ({charged(full) / seconds:.2f}× as fast as full)"
         if config.method != "full":
             parts.append(f"{100 * record['prune_rate']:.1f} % of visits saved")
         # On a terminal the bar below says how long it takes.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by every kind of eye; yellow is too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Of the second and third six methods, which have the colours of the first.
-_DASHES = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)))
+# Of the second, third and fourth six methods, which have the colours of the first.
+_DASHES = ("-", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 _INK, _MUTED, _PALE = "#222222", "#767676", "#E9EEF2"
 _LABEL_GAP = 0.052
 """Least distance of two labels, as a share of the panel's height."""

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any, final
 
 from thresher.bench.catalogue import BASELINES, has_step_length, is_control, is_pruned
+from thresher.bench.chosen_once import STATIC
+from thresher.bench.spelling import base_name
 
 
 @final
@@ -74,6 +76,7 @@ class RunConfig:
         seed: of weights, order, augmentation and the method's draws.
         device: where the network is.
         threads: of torch.
+        reference_epochs: of the model that a static method sees; None if it sees none.
     """
 
     task: str
@@ -94,10 +97,17 @@ class RunConfig:
     seed: int
     device: str
     threads: int
+    reference_epochs: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the knobs by name, ready for JSON."""
-        return asdict(self)
+        """Return the knobs by name, ready for JSON; without that of a reference if there is none.
+
+        So the runs that have none keep the key they had before there were references.
+        """
+        knobs = asdict(self)
+        if self.reference_epochs is None:
+            del knobs["reference_epochs"]
+        return knobs
 
     @cached_property
     def key(self) -> str:
@@ -114,7 +124,7 @@ class RunConfig:
     def expected_epochs(self) -> float:
         """About how much work the run is, in full epochs."""
         if has_step_length(self.method):
-            return self.epochs * (1 - (self.prune_ratio or 0.0))
+            return self.epochs * (1 - (self.prune_ratio or 0.0)) + (self.reference_epochs or 0)
         return float(self.trained_epochs)
 
 
@@ -129,8 +139,23 @@ def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
     """
     if not method.startswith("fewer-epochs"):
         return epochs
+    return _rounded((1 - (prune_ratio or 0.0)) * epochs)
+
+
+def reference_epochs(method: str, epochs: int) -> int | None:
+    """Return how long the reference of a static method is trained; None where there is none.
+
+    Example:
+        >>> [reference_epochs(name, 10) for name in ("el2n", "forgetting", "static-random", "repb")]
+        [2, 10, None, None]
+    """
+    static = STATIC.get(base_name(method))
+    return _rounded(static.share * epochs) if static and static.share else None
+
+
+def _rounded(epochs: float) -> int:
     # Decimal ratios are not binary fractions: 1 - 0.7 is a little above 0.3.
-    return max(1, int(round((1 - (prune_ratio or 0.0)) * epochs, 9) + 0.5))
+    return max(1, int(round(epochs, 9) + 0.5))
 
 
 def asked_rows(

@@ -49,8 +49,9 @@ class Line:
         num_seeds: finished runs.
         rate: achieved prune rate.
         samples: trained, in visits.
+        reference: samples that a static method's reference model was trained on, in visits.
         extra_forwards: samples that were only scored.
-        seconds: of training, evaluation apart.
+        seconds: of training and of what came before it (`charged`), evaluation apart.
         speed_up: time of full/time of this row, paired by seed; NaN without a common seed.
         mean: of the metric, in percent.
         sd: of the metric over seeds.
@@ -64,6 +65,7 @@ class Line:
     num_seeds: int
     rate: float
     samples: float
+    reference: float
     extra_forwards: float
     seconds: float
     speed_up: float
@@ -109,6 +111,17 @@ def rates(records: Records, num_seeds: int) -> dict[Row, float]:
     }
 
 
+def charged(run: Mapping[str, Any]) -> float:
+    """Return the seconds that a run costs: of training, and of choosing what to train on before it.
+
+    Example:
+        >>> charged({"seconds": {"training": 4.0, "evaluation": 1.0, "selecting": 0.5}})
+        4.5
+    """
+    parts = ("reference", "collecting", "selecting", "training")
+    return math.fsum(run["seconds"].get(part, 0.0) for part in parts)
+
+
 def paired(row: Row, control: Row, records: Records) -> Difference | None:
     """Return the differences of the metric on the seeds that both rows have finished."""
     ours, theirs = records.get(row, {}), records.get(control, {})
@@ -120,19 +133,16 @@ def paired(row: Row, control: Row, records: Records) -> Difference | None:
 
 def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> Line:
     full = records.get(FULL, {})
-    ratios = [
-        full[seed]["seconds"]["training"] / run["seconds"]["training"]
-        for seed, run in runs.items()
-        if seed in full
-    ]
+    ratios = [charged(full[seed]) / charged(run) for seed, run in runs.items() if seed in full]
     metrics = [run["metric"] for run in runs.values()]
     return Line(
         row=row,
         num_seeds=len(runs),
         rate=_mean(runs, "prune_rate"),
         samples=_mean(runs, "samples_trained"),
+        reference=_mean(runs, "reference_samples"),
         extra_forwards=_mean(runs, "extra_forwards"),
-        seconds=math.fsum(run["seconds"]["training"] for run in runs.values()) / len(runs),
+        seconds=math.fsum(map(charged, runs.values())) / len(runs),
         speed_up=math.fsum(ratios) / len(ratios) if ratios else math.nan,
         mean=math.fsum(metrics) / len(metrics),
         sd=standard_deviation(metrics),

@@ -34,7 +34,7 @@ class Heading:
     command: str
 
 
-_COST = ("saved", "samples", "extra forwards", "time", "speed-up")
+_COST = ("saved", "samples", "reference", "extra forwards", "time", "speed-up")
 _CONTROLS = ("beats random?", "beats fewer epochs?")
 
 
@@ -104,6 +104,7 @@ def cells(lines: Sequence[Line]) -> dict[str, list[str]]:
         "asked": [_number(line.row.prune_ratio, ".2f") for line in lines],
         "saved": [f"{line.rate:.3f}" for line in lines],
         "samples": [f"{line.samples:,.0f}" for line in lines],
+        "reference": [f"{line.reference:,.0f}" for line in lines],
         "extra forwards": [f"{line.extra_forwards:,.0f}" for line in lines],
         "time": [duration(line.seconds) for line in lines],
         "speed-up": [_number(line.speed_up, ".2f", "×") for line in lines],
@@ -116,6 +117,8 @@ def cells(lines: Sequence[Line]) -> dict[str, list[str]]:
     }
     if not any(line.extra_forwards for line in lines):
         del columns["extra forwards"]
+    if not any(line.reference for line in lines):
+        del columns["reference"]
     return columns
 
 
@@ -137,6 +140,13 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
         "A method that does not beat both has not helped: "
         f"{len(helped)} of {len(tried)} rows are shown to have.",
     ]
+    if any(line.reference for line in lines):
+        texts.append(
+            "Reference: sample visits of training the model that a static method chooses by. "
+            "Asked, saved and samples leave it out, and so do the controls, which have the same "
+            "rate; time and speed-up have it in them, with asking it and the choice, in full for "
+            "each row though rows may share a reference."
+        )
     missing = [line for line in lines if line.num_seeds != heading.num_seeds]
     if missing:
         rows = ", ".join(f"{line.row} ({line.num_seeds})" for line in missing)

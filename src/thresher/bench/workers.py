@@ -153,6 +153,7 @@ def _serve(pipe: Connection, folder: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
+    from thresher.bench.reference import References
     from thresher.bench.run import load, train, warm_up
     from thresher.bench.tasks import task as find_task
 
@@ -163,7 +164,11 @@ def _serve(pipe: Connection, folder: str | None) -> None:
             # Nobody is left to tell. Not an Exception: that would be reported as the run's failure.
             raise SystemExit from None
 
-    loaded = None
+    loaded, references = None, References()
+
+    def advanced(done: int, metric: float) -> None:
+        tell("epoch", done, metric)
+
     while True:
         try:
             config: RunConfig = pipe.recv()
@@ -175,7 +180,7 @@ def _serve(pipe: Connection, folder: str | None) -> None:
             if loaded is None:
                 loaded = load(task, folder)
                 warm_up(task, loaded, config.batch_size, config.device)
-            record = train(config, task, loaded, lambda done, metric: tell("epoch", done, metric))
+            record = train(config, task, loaded, advanced, references)
         except Exception as error:
             tell("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
         else:
