@@ -203,8 +203,7 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
     # floor(C - u) + 1 = floor(C + (1 - u)), and these terms are positive.
     start = (1 << bits) - round(offset * (1 << bits))
     cumulated[:1] += start
-    np.cumsum(cumulated, out=cumulated)
-    np.right_shift(cumulated, bits, out=cumulated)
+    np.right_shift(np.cumsum(cumulated, out=cumulated), bits, out=cumulated)
     steps = np.empty(p.size, dtype=np.bool_)
     steps[:1] = cumulated[:1] != start >> bits
     np.not_equal(cumulated[1:], cumulated[:-1], out=steps[1:])
@@ -288,12 +287,14 @@ def _fixed_point(probabilities: Array) -> tuple[Array, int]:
         part = probabilities[start : start + _CHUNK] * float(one)
         units[start : start + _CHUNK] = np.rint(part, out=part)
     surplus = int(units.sum()) - round(total) * one
-    if surplus and abs(total - round(total)) <= 1e-9 + 1e-14 * total:
-        # Nearly always one of the first will do, and saves three passes over all.
-        for part in (units[:4096], units):
-            middle = int(np.abs(part - one // 2).argmin())
-            value = int(part[middle])
-            if abs(surplus) <= 1e-4 * min(value, one - value):
-                part[middle] -= surplus
-                break
+    if not surplus or abs(total - round(total)) > 1e-9 + 1e-14 * total:
+        return units, bits
+    # Nearly always one of the first will do; a p near 1/2 bears most.
+    for start in range(0, len(units) if abs(surplus) <= 1e-4 * (one // 2) else 0, _CHUNK):
+        part = units[start : start + _CHUNK]
+        middle = int(np.abs(part - one // 2).argmin())
+        value = int(part[middle])
+        if abs(surplus) <= 1e-4 * min(value, one - value):
+            part[middle] -= surplus
+            break
     return units, bits
