@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thresher._order import compressed
 from thresher.draws import Draws
 from thresher.errors import SettingError
 
@@ -37,15 +38,22 @@ class Epoch:
     target: float | None = None
     shuffled: bool = True
     is_annealing: bool = False
+    _whole: list[Tensor] = field(default_factory=list[Tensor], repr=False, compare=False)
 
     def order(self, among: Tensor) -> Tensor:
         """Return the ids of `among`, bool (n,), in the order this epoch has for all samples.
 
-        Cost: a random permutation, made anew at each call.
+        Cost: a random permutation; if that of all samples was asked for before, half of one.
         """
-        if self.shuffled:
-            return self.draws.permutation(len(among), "order", among=among)
-        return torch.from_numpy(np.flatnonzero(among.numpy()))
+        if not self.shuffled:
+            return torch.from_numpy(np.flatnonzero(among.numpy()))
+        if self._whole:
+            whole = self._whole[0].numpy()
+            return torch.from_numpy(compressed(whole, among.numpy().take(whole)))
+        order = self.draws.permutation(len(among), "order", among=among)
+        if len(order) == len(among):
+            self._whole.append(order)
+        return order
 
 
 @final
