@@ -51,6 +51,16 @@ def test_a_step_exponent_with_an_optimizer_that_cancels_it_warns_once() -> None:
     )
 
 
+def test_a_second_scheduler_of_an_optimizer_is_not_warned_of_again() -> None:
+    pruner = Pruner(Full(), epochs=3, num_samples=4, step_exponent=0.5)
+    one, other = (optim.Adam([torch.zeros(1, requires_grad=True)]) for _ in range(2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for optimizer in (one, one, other, one):
+            pruner.pace(lr_scheduler.StepLR(optimizer, 1))
+    assert len(caught) == 2
+
+
 def test_more_calls_than_planned_steps_warn_once_and_stay_at_the_epochs_end() -> None:
     kind = lr_scheduler.OneCycleLR
     loop = Loop(Scripted(), SCHEDULERS[kind])
