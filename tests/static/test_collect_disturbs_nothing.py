@@ -83,6 +83,21 @@ def test_everything_is_put_back_after_an_exception() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_module_that_overrides_train_is_not_called() -> None:
+    """One that merges adapters when it is evaluated, say, would leave other weights behind."""
+
+    class Merging(nn.Linear):
+        def train(self, mode: bool = True) -> Merging:
+            raise AssertionError("called")
+
+    model = nn.Sequential(Merging(4, 6), nn.Dropout(0.5), nn.Linear(6, 3))
+    first, again = (collect(model, DataLoader(samples(), 8), needs=("features",)) for _ in range(2))
+    assert first.features is not None
+    assert again.features is not None
+    assert torch.equal(first.features, again.features), "dropout is off"
+    assert all(module.training for module in model.modules())
+
+
 def test_a_graph_built_before_survives() -> None:
     """A write to a buffer that autograd has saved would make backward fail."""
     model = network().eval()
