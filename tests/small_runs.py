@@ -31,7 +31,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 def every_method() -> list[Method]:
     """Each exported method as its defaults have it, and variants that keep other state."""
-    classes = [kind for kind in vars(thresher).values() if isinstance(kind, type)]
+    exported = (getattr(thresher, name) for name in thresher.__all__)
+    classes = [kind for kind in exported if isinstance(kind, type)]
     found = [kind for kind in classes if issubclass(kind, Method) and kind is not Method]
     return [kind(**v) for kind in found for v in ({}, *VARIANTS.get(kind.__name__, ()))]
 

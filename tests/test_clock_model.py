@@ -7,7 +7,6 @@ told by a second pruner that has no loader at all and is given the same scores i
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from hypothesis.stateful import (
 )
 from torch.utils.data import DataLoader
 
+from clock_model import PassModel, PlanModel
 from loops import Everything, Numbers, ledger_losses, losses_by_id
 from thresher import InfoBatch, Method, Pruner, RandomPruning, RePB
 from thresher.errors import (
@@ -43,44 +43,6 @@ METHODS: list[Method] = [
     RandomPruning(prune_ratio=0.4, mode="cycle"),
     Everything(),
 ]
-
-
-@dataclass(eq=False)
-class PlanModel:
-    """A plan, and what happened to it."""
-
-    ids: list[int]
-    scored: dict[int, float] = field(default_factory=dict)
-    num_reduced: int = 0
-    num_skipped: int = 0
-    reach: int = 0
-
-    @property
-    def is_behind(self) -> bool:
-        return not set(self.ids[: self.reach]) <= self.scored.keys()
-
-    def awaits(self, ids: list[int]) -> bool:
-        return set(ids) <= set(self.ids[: self.reach]) - self.scored.keys()
-
-
-@dataclass(eq=False)
-class PassModel:
-    """An iterator: its batches, the one it holds unreduced, and those fetched since a reduce."""
-
-    home: Any
-    real: Any
-    plan: PlanModel
-    batches: list[list[int]]
-    reduced_before: int
-    cursor: int = 0
-    last: list[int] = field(default_factory=list)
-    is_held: bool = False
-    num_fetched: int = 0
-    is_named: bool = False
-
-    @property
-    def is_pending(self) -> bool:
-        return self.is_held and self.last[0] not in self.plan.scored
 
 
 class ClockMachine(RuleBasedStateMachine):
@@ -308,7 +270,11 @@ class ClockMachine(RuleBasedStateMachine):
 
 
 TestClockAgainstModel = ClockMachine.TestCase
+
+
 TestClockAgainstModel.settings = settings(max_examples=150, stateful_step_count=40)
+
+
 TestClockAgainstModel = pytest.mark.filterwarnings("ignore::thresher.errors.ThresherWarning")(
     TestClockAgainstModel
 )

@@ -25,6 +25,8 @@ def state():
 
 modules, before, start = set(sys.modules), state(), time.perf_counter()
 import thresher
+for name in thresher.__all__:
+    getattr(thresher, name)
 seconds = time.perf_counter() - start
 same = json.dumps(state()) == json.dumps(before)
 print(json.dumps({"seconds": seconds, "same": same, "new": sorted(set(sys.modules) - modules)}))
@@ -61,6 +63,15 @@ def test_importing_thresher_imports_nothing_that_is_only_for_comparisons(
     assert not [
         name for name in imported["new"] if name.startswith(("thresher.bench", "thresher.cli"))
     ]
+
+
+def test_an_unknown_name_is_an_attribute_error_and_every_known_one_is_listed() -> None:
+    """Names are imported when they are first asked for; nobody should notice."""
+    with pytest.raises(AttributeError, match="module 'thresher' has no attribute 'Prunner'"):
+        thresher.Prunner  # type: ignore[attr-defined] # noqa: B018
+    assert set(thresher.__all__) <= set(dir(thresher))
+    assert thresher.Pruner is thresher.Pruner
+    assert thresher.Subset.__module__ == "thresher.methods.subset"
 
 
 def test_importing_thresher_changes_nothing_global(imported: dict[str, Any]) -> None:

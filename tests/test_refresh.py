@@ -225,6 +225,23 @@ class Script:
         return copied({"model": self.model.state_dict(), "pruner": self.pruner.state_dict()})
 
 
+def test_refreshing_moves_no_statistic_of_the_model() -> None:
+    """BatchNorm's buffers are those of the trained batches alone, as published they are not."""
+    script = Script()
+    for _ in script.run():
+        if script.pruner.epoch == 2 and not script.pruner.position:
+            break
+    before = copied(script.model.state_dict())
+    len(script.loader)
+    pass_over = iter(script.loader)
+    assert script.pruner.report().extra_forwards == 0, "epoch 1 closes with the next batch"
+    assert not differences(copied(script.model.state_dict()), before)
+    assert script.model.training
+    next(pass_over)
+    script.pruner.reduce(torch.ones(4))
+    assert script.pruner.report().extra_forwards == 8, "and so it was looked at"
+
+
 def test_a_run_resumed_anywhere_ends_as_the_whole_one() -> None:
     whole = Script()
     states = [whole.state(), *(script.state() for script in whole.run())]

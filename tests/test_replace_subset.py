@@ -120,9 +120,9 @@ def test_states_have_the_same_shapes_whether_a_subset_waits_or_not() -> None:
 
 BAD: list[tuple[Any, Any, str]] = [
     ([], None, "0 ids that name 0 different samples"),
-    ([1, 1, 2], None, "3 ids that name 2 different samples; .*none of them twice"),
-    ([12], None, "ids from 0 to 11"),
-    ([-1], None, "ids from 0 to 11"),
+    ([1, 1, 2], None, "3 ids that name 2 different samples, .*none of them twice"),
+    ([12], None, "12 samples, from 0 to 11"),
+    ([-1], None, "the smallest -1; .*ids from 0 on"),
     ([0.5], None, "whole numbers"),
     (torch.ones(12, dtype=torch.bool), None, "whole numbers"),
     ([1, 2], [1.0], r"weights of shape \(1,\) for 2 ids"),

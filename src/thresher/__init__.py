@@ -6,27 +6,31 @@ loader = pruner.wrap(loader)
 loss = pruner.reduce(losses)        # instead of losses.mean()
 """
 
-from thresher import errors, online, scores, static, windows
-from thresher.methods import (
-    KAKURENBO,
-    UCB,
-    EpsilonGreedy,
-    Full,
-    HistoricalRanking,
-    HistoricalReplacement,
-    InfoBatch,
-    Method,
-    Omission,
-    OrderDP,
-    PersistentImportance,
-    RandomPruning,
-    RandomWithinBatch,
-    RePB,
-    SeTa,
-    Subset,
-)
-from thresher.plan import Plan
-from thresher.pruner import Pruner
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thresher import errors, online, scores, static, windows
+    from thresher.methods import (
+        KAKURENBO,
+        UCB,
+        EpsilonGreedy,
+        Full,
+        HistoricalRanking,
+        HistoricalReplacement,
+        InfoBatch,
+        Method,
+        Omission,
+        OrderDP,
+        PersistentImportance,
+        RandomPruning,
+        RandomWithinBatch,
+        RePB,
+        SeTa,
+        Subset,
+    )
+    from thresher.plan import Plan
+    from thresher.pruner import Pruner
 
 __version__ = "0.1.0"
 
@@ -55,3 +59,20 @@ __all__ = [
     "static",
     "windows",
 ]
+
+if not TYPE_CHECKING:
+    # Imported when it is first asked for: torch takes more than a second, which nobody wants to
+    # wait for who mistyped a flag of the command line.
+
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module 'thresher' has no attribute {name!r}")
+        if name[0].islower():
+            return import_module(f"thresher.{name}")
+        homes = {"Plan": "thresher.plan", "Pruner": "thresher.pruner"}
+        found = getattr(import_module(homes.get(name, "thresher.methods")), name)
+        globals()[name] = found
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -10,10 +10,12 @@ import thresher
 from thresher.bench.catalogue import BASELINES, DEFAULT_METHODS, METHODS, TASKS
 from thresher.bench.chosen_once import STATIC
 from thresher.bench.compare import Options, compare
-from thresher.cards import command
 from thresher.errors import SettingError, ThresherError
 
 _PUBLISHED = "published"
+
+_METHODS = "list the methods, or print one's card and BibTeX"
+"""What `thresher methods` is for. Here, because importing the cards imports torch."""
 
 _EXAMPLES = """\
 examples:
@@ -91,6 +93,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     given = _given(arguments)
     if given[:1] == ["methods"]:
         # Before anything of an extra is imported: what there is can be read without them.
+        from thresher.cards import command
+
         return command.methods(given[1:])
     from rich.console import Console
 
@@ -150,7 +154,7 @@ def _parser() -> Any:
     commands.add_subcommand(
         "compare", _compare_parser(), help="train real models on full and pruned data"
     )
-    commands.add_subcommand("methods", ArgumentParser(prog="thresher methods"), help=command.HELP)
+    commands.add_subcommand("methods", ArgumentParser(prog="thresher methods"), help=_METHODS)
     return parser
 
 

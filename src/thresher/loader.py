@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 from collections.abc import Iterator
-from typing import Any, cast, final
+from typing import Any, Never, SupportsIndex, cast, final
 
 import numpy as np
 from torch.utils.data import (
@@ -111,6 +112,23 @@ class PlannedLoader(DataLoader[Any]):
         drive.passes += 1
         return _Pass(drive, progress, feed)
 
+    # Within a process a copy shares the pruner, or goes along with a copy of it.
+    def __copy__(self) -> PlannedLoader:
+        return _twin(self, self.__dict__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlannedLoader:
+        memo[id(self)] = twin = _twin(self, {})
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
+        raise AlreadyWrappedError(
+            "A wrapped loader cannot be pickled: it is a part of its pruner's run",
+            "the loader you built",
+            "Pickle the plain loader and wrap it where it is loaded; pruner.state_dict() carries "
+            "the run over",
+        )
+
 
 @final
 class _Pass:
@@ -172,8 +190,8 @@ def planned(
     # How far the candidates have come is one number, so they have to come in order.
     order = {"in_order": True} if judge is not None and judge.method.family == "online" else {}
     inner = tagged(loader, batches, **order)
-    copy = object.__new__(_planned_class(type(loader)))
-    attributes = copy.__dict__
+    made = object.__new__(_planned_class(type(loader)))
+    attributes = made.__dict__
     attributes.update(loader.__dict__)
     attributes["_iterator"] = None
     attributes["_thresher"] = _Drive(course, hand, inner, batches, judge)
@@ -181,7 +199,14 @@ def planned(
     if is_bulk(loader):
         sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
         attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = sampled
-    return copy
+    return made
+
+
+def _twin(loader: PlannedLoader, attributes: dict[str, Any]) -> PlannedLoader:
+    # DataLoader refuses to have some of them set after its constructor, which must not run again.
+    twin = object.__new__(type(loader))
+    twin.__dict__.update(attributes)
+    return twin
 
 
 @functools.cache

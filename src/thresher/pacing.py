@@ -57,6 +57,7 @@ class RateFactor:
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self.designed: list[float | Tensor] | None = None
+        self.has_warned = False
 
     def put_on(self, factor: float) -> None:
         """Multiply the designed rates by `factor`, never by an earlier one too."""
@@ -214,10 +215,13 @@ class PacedScheduler(LRScheduler):
 _SCALE_FREE = ("ada", "rmsprop", "rprop", "lion", "muon", "lamb")
 
 
-def warn_if_cancelled(optimizer: Optimizer, step_exponent: float | None) -> None:
-    """Warn that an optimizer of Adam's kind cancels what a step exponent multiplies the loss by."""
-    name = type(optimizer).__name__
-    if step_exponent is not None and any(part in name.lower() for part in _SCALE_FREE):
+def warn_if_cancelled(factor: RateFactor, step_exponent: float | None) -> None:
+    """Warn once that an optimizer of Adam's kind cancels what a step exponent multiplies by."""
+    name = type(factor.optimizer).__name__
+    if step_exponent is None or factor.has_warned:
+        return
+    if any(part in name.lower() for part in _SCALE_FREE):
+        factor.has_warned = True
         warnings.warn(
             f"step_exponent={step_exponent} multiplies an epoch's losses by a constant, which "
             f"{name} cancels; expected: an optimizer such as SGD.",

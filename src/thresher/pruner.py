@@ -151,8 +151,8 @@ class Pruner:
         once an optimizer step anyway, so calls pass through.
         """
         optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
-        warn_if_cancelled(optimizer, self.settings.step_exponent)
         factor = self._factors.of(optimizer)
+        warn_if_cancelled(factor, self.settings.step_exponent)
         return PacedScheduler(
             scheduler, lambda: position_of(self._running(), self._course), per, factor
         )

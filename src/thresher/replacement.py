@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thresher.errors import SettingError
 from thresher.ledger import Ledger
+from thresher.methods._chosen import as_subset, by_sample
 from thresher.methods._method import Method
 
 _COLUMNS = {"member": torch.bool, "weight": torch.float32}
@@ -54,35 +55,7 @@ class Replacement:
         Raises:
             SettingError: an id is no sample or comes twice, or a weight is not positive and finite.
         """
-        chosen = torch.as_tensor(ids, device="cpu")
-        chosen = chosen if chosen.numel() else chosen.long()
-        if chosen.ndim != 1 or chosen.is_floating_point() or chosen.dtype == torch.bool:
-            raise SettingError(
-                f"ids of shape {tuple(chosen.shape)} and dtype {chosen.dtype}",
-                "whole numbers, in one dimension",
-                "Ids are the samples' positions in the data set",
-            )
-        member = torch.zeros(num_samples, dtype=torch.bool, device="cpu")
-        is_inside = bool(len(chosen)) and 0 <= int(chosen.min()) <= int(chosen.max()) < num_samples
-        if is_inside:
-            member[chosen] = True
-        if not is_inside or int(member.sum()) != len(chosen):
-            raise SettingError(
-                f"A subset of {len(chosen)} ids that name {int(member.sum())} different samples",
-                f"one or more ids from 0 to {num_samples - 1}, none of them twice",
-                "Merge what is chosen twice by adding up its weights",
-            )
-        weight = torch.ones(num_samples, dtype=torch.float32, device="cpu")
-        if weights is not None:
-            given = torch.as_tensor(weights, device="cpu").to(torch.float32)
-            if given.shape != chosen.shape or not bool(((given > 0) & given.isfinite()).all()):
-                raise SettingError(
-                    f"weights of shape {tuple(given.shape)} for {len(chosen)} ids",
-                    "a positive and finite number for each id",
-                    "Leave samples out of the subset instead of giving them weight 0",
-                )
-            weight[chosen] = given
-        return cls(member, weight)
+        return cls(*by_sample(*as_subset(ids, weights), num_samples))
 
     def put_into(self, ledger: Ledger) -> None:
         """Let the ledger hold this subset, and count the replacement."""

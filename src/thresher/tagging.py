@@ -56,8 +56,9 @@ class TaggedDataset(Dataset[Any]):
         return len(self._thresher_dataset)
 
     def __getattr__(self, name: str) -> Any:
-        # While unpickling there is no data set yet; asking for it again would recurse.
-        if name == "_thresher_dataset":
+        # While unpickling there is no data set yet; asking for it again would recurse. And how a
+        # data set is to be copied says nothing of how this one is: a tensor has __deepcopy__.
+        if name == "_thresher_dataset" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._thresher_dataset, name)
 

@@ -206,6 +206,25 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     assert not modules & {"matplotlib", "sklearn", "scipy", "rich", "jsonargparse", "datasets"}
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["compare", "--help"], ["--version"], ["compare", "--nonsense"]]
+)
+def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+    """Importing it takes more than a second."""
+    program = (
+        "import sys; from thresher.cli import main; code = main(sys.argv[1:]); "
+        "print(code, *sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    code, *modules = done.stdout.splitlines()[-1].split()
+    assert code == ("2" if "--nonsense" in arguments else "0")
+    assert "thresher.cli" in modules
+    assert "jsonargparse" in modules
+    assert not set(modules) & {"torch", "numpy"}
+
+
 def test_no_command_is_an_error_and_version_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main(["--version"]) == 0

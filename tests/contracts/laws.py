@@ -1,4 +1,4 @@
-"""The laws, one function each: it takes a method and fails with AssertionError.
+"""The laws of plans, one function each: it takes a method and fails with AssertionError.
 
 `test_laws.py` runs them on every method of the library, `test_laws_can_fail.py` on methods that
 break them.
@@ -12,7 +12,6 @@ import math
 import pickle
 
 import torch
-from torch import Tensor
 
 from contracts.drive import (
     EPOCHS,
@@ -25,30 +24,12 @@ from contracts.drive import (
     named,
     relabelled,
     run,
-    steps,
 )
+from contracts.validity import SIZE, require_equal_ledgers, require_valid
 from thresher import Plan, Pruner, windows
 from thresher.draws import Draws
 from thresher.errors import SettingError
-from thresher.ledger import Ledger
 from thresher.methods import Method
-
-SIZE = 61
-"""A prime, so that no batch, window or share divides it."""
-
-
-def require_valid(plan: Plan, size: int) -> None:
-    """Ids unique and in range, at least one; weights one each, float32, positive and finite."""
-    ids, weights = plan.ids, plan.weights
-    assert ids.dtype == torch.int64
-    assert 1 <= len(ids) <= size
-    assert len(ids.unique()) == len(ids)
-    assert int(ids.min()) >= 0
-    assert int(ids.max()) < size
-    assert weights.shape == ids.shape
-    assert weights.dtype == torch.float32
-    assert bool(weights.isfinite().all())
-    assert bool((weights > 0).all())
 
 
 def plans_are_valid(method: Method) -> None:
@@ -94,24 +75,6 @@ def a_plan_is_a_pure_function_of_the_ledger(method: Method) -> None:
         require_equal_ledgers(before, hand.ledger)
         assert first.checksum() == second.checksum()
         hand.train()
-
-
-def observing_changes_neither_plan_nor_scores(method: Method) -> None:
-    hand = ByHand(method, losses(SIZE))
-    for number in range(4):
-        plan = hand.plan()
-        scores = hand.table[number][plan.ids]
-        before, kept = plan.checksum(), scores.clone()
-        hand.observe(plan, scores, steps(len(plan)))
-        assert plan.checksum() == before
-        assert torch.equal(scores, kept)
-
-
-def require_equal_ledgers(first: Ledger, second: Ledger) -> None:
-    assert first.columns.keys() == second.columns.keys()
-    for name, column in first.columns.items():
-        assert torch.equal(column.nan_to_num(nan=-1e9), second[name].nan_to_num(nan=-1e9)), name
-    assert first.scalars == second.scalars
 
 
 def relabelling_samples_relabels_plans(method: Method) -> None:
@@ -187,62 +150,6 @@ def a_saved_run_continues_exactly(method: Method) -> None:
                 each.observe(ids, named(method, table[4][ids]))
         for _ in range(5, EPOCHS):
             assert epoch_of(pruner, table).checksum() == epoch_of(other, table).checksum()
-
-
-def broken(value: float, size: int = SIZE) -> tuple[Tensor, Tensor]:
-    """Scores of an epoch of which every third is `value`, and which those are."""
-    scores = losses(size)[0]
-    is_broken = torch.arange(size) % 3 == 1
-    return torch.where(is_broken, value, scores), is_broken
-
-
-def a_broken_score_is_no_score(method: Method) -> None:
-    """In the first epoch NaN and infinities leave the ledger as if the sample was not scored."""
-    if not method.needs:
-        return
-    for value in (math.nan, math.inf, -math.inf):
-        hand, unscored = ByHand(method, losses(SIZE)), ByHand(method, losses(SIZE))
-        plan = hand.plan()
-        scores, is_broken = (each[plan.ids] for each in broken(value))
-        hand.observe(plan, scores, steps(len(plan)))
-        unscored.observe(plan, scores, steps(len(plan)).where(~is_broken, -1))
-        require_equal_ledgers(hand.ledger, unscored.ledger)
-
-
-def broken_scores_leave_valid_plans(method: Method) -> None:
-    """Also where nothing else comes, and where nothing comes at all."""
-    for value in (math.nan, math.inf, -math.inf):
-        hand = ByHand(method, losses(SIZE))
-        for number in range(6):
-            plan = hand.plan()
-            require_valid(plan, SIZE)
-            scores = broken(value)[0][plan.ids] if number < 3 else torch.full((len(plan),), value)
-            never = number in (2, 5)
-            hand.observe(plan, scores, steps(len(plan)) * 0 - 1 if never else steps(len(plan)))
-            for name, column in hand.ledger.columns.items():
-                assert not bool(column.isinf().any()), name
-
-
-def extra_forwards_are_of_who_was_not_trained(method: Method) -> None:
-    """Each asked for once; asking changes nothing, and what comes back broken is no score."""
-    for value in (1e-3, math.nan, math.inf, -math.inf):
-        hand = ByHand(method, losses(SIZE))
-        for _ in range(4):
-            plan = hand.train()
-            before = hand.ledger.copy()
-            ids = method.refreshed(hand.ledger, plan)
-            require_equal_ledgers(before, hand.ledger)
-            if ids is None:
-                continue
-            assert ids.dtype == torch.int64
-            chosen = ids.tolist()
-            assert 0 < len(chosen) == len(set(chosen))
-            assert not set(chosen) & set(plan.ids.tolist())
-            scores = named(method, torch.full((len(ids),), value))
-            method.observe_refreshed(hand.ledger, ids, scores)
-            require_valid(hand.plan(), SIZE)
-            for name, column in hand.ledger.columns.items():
-                assert not bool(column.isinf().any()), name
 
 
 def ratio_zero_trains_on_everything(method: Method) -> None:

@@ -9,16 +9,7 @@ import torch
 from torch import Tensor
 
 from contracts.drive import ByHand, losses, steps
-from thresher import (
-    KAKURENBO,
-    UCB,
-    EpsilonGreedy,
-    InfoBatch,
-    Omission,
-    OrderDP,
-    RePB,
-    SeTa,
-)
+from thresher import KAKURENBO, UCB, EpsilonGreedy, InfoBatch, Omission, OrderDP, RePB, SeTa
 from thresher.draws import Draws
 from thresher.methods import Method
 from thresher.plan import Plan

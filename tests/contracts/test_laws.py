@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from contracts import laws
+from contracts import laws, laws_of_scores
 from contracts.found import CLASSES, EXTREMES, METHODS, short
 from thresher.methods import Method
 
@@ -21,15 +21,15 @@ LAWS: list[Law] = [
     laws.same_seed_same_plans,
     laws.other_seed_other_choice,
     laws.a_plan_is_a_pure_function_of_the_ledger,
-    laws.observing_changes_neither_plan_nor_scores,
+    laws_of_scores.observing_changes_neither_plan_nor_scores,
     laws.relabelling_samples_relabels_plans,
     laws.a_rule_without_draws_ignores_labels,
     laws.settings_survive_repr_pickle_and_copy,
     laws.settings_are_frozen,
     laws.a_saved_run_continues_exactly,
-    laws.a_broken_score_is_no_score,
-    laws.broken_scores_leave_valid_plans,
-    laws.extra_forwards_are_of_who_was_not_trained,
+    laws_of_scores.a_broken_score_is_no_score,
+    laws_of_scores.broken_scores_leave_valid_plans,
+    laws_of_scores.extra_forwards_are_of_who_was_not_trained,
     laws.ratio_zero_trains_on_everything,
     laws.protected_samples_are_in_every_plan,
     laws.nobody_leaves_out_more_than_asked,
@@ -51,7 +51,7 @@ def test_every_method_keeps(law: Law, method: Method) -> None:
     [
         laws.plans_are_valid,
         laws.at_least_one_sample_is_trained,
-        laws.broken_scores_leave_valid_plans,
+        laws_of_scores.broken_scores_leave_valid_plans,
         laws.protected_samples_are_in_every_plan,
         laws.settings_survive_repr_pickle_and_copy,
     ],

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import laws
+from contracts import laws, laws_of_scores
 from contracts.drive import losses, run
 from contracts.test_laws import LAWS
 from thresher import draws
@@ -161,17 +161,17 @@ FAULTS: list[tuple[Callable[[Method], None], Method]] = [
     (laws.other_seed_other_choice, SameForEverySeed()),
     (laws.a_plan_is_a_pure_function_of_the_ledger, WritesWhileChoosing()),
     (laws.a_plan_is_a_pure_function_of_the_ledger, GlobalRandomness()),
-    (laws.observing_changes_neither_plan_nor_scores, ScalesTheScores()),
+    (laws_of_scores.observing_changes_neither_plan_nor_scores, ScalesTheScores()),
     (laws.relabelling_samples_relabels_plans, Shifted()),
     (laws.relabelling_samples_relabels_plans, FirstHalf()),
     (laws.a_rule_without_draws_ignores_labels, FirstHalf()),
     (laws.settings_survive_repr_pickle_and_copy, HidesASetting(secret=1.0)),
     (laws.settings_are_frozen, HiddenState()),
     (laws.a_saved_run_continues_exactly, RemembersOutsideTheLedger()),
-    (laws.a_broken_score_is_no_score, TakesBrokenForZero()),
-    (laws.broken_scores_leave_valid_plans, KeepsInfinity()),
-    (laws.extra_forwards_are_of_who_was_not_trained, LooksAgainAtTheTrained()),
-    (laws.extra_forwards_are_of_who_was_not_trained, TakesABrokenLook()),
+    (laws_of_scores.a_broken_score_is_no_score, TakesBrokenForZero()),
+    (laws_of_scores.broken_scores_leave_valid_plans, KeepsInfinity()),
+    (laws_of_scores.extra_forwards_are_of_who_was_not_trained, LooksAgainAtTheTrained()),
+    (laws_of_scores.extra_forwards_are_of_who_was_not_trained, TakesABrokenLook()),
     (laws.ratio_zero_trains_on_everything, AlwaysHalf()),
     (laws.nobody_leaves_out_more_than_asked, AlwaysHalf()),
     (laws.protected_samples_are_in_every_plan, WeighsTheCertainByZero()),

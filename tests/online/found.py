@@ -14,7 +14,14 @@ from torch import Tensor
 import thresher.online
 from thresher.draws import Draws
 from thresher.errors import SettingError
-from thresher.online import Candidates, OnlineMethod
+from thresher.online import (
+    Candidates,
+    ExtraForwardBernoulli,
+    ImportanceSampling,
+    OnlineMethod,
+    OrderedTopQ,
+    SelectiveBackprop,
+)
 
 CLASSES: list[type[OnlineMethod]] = [
     kind
@@ -50,6 +57,14 @@ def variants(kind: type[OnlineMethod]) -> list[OnlineMethod]:
 
 
 METHODS = [method for kind in CLASSES for method in variants(kind)]
+
+# One of each class, so set that it chooses in a short run.
+FOUR: list[OnlineMethod] = [
+    SelectiveBackprop(),
+    ImportanceSampling(tau_th=1.05, decay=0.5),
+    ExtraForwardBernoulli(),
+    OrderedTopQ(),
+]
 
 
 def short(method: OnlineMethod) -> str:

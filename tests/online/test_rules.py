@@ -173,3 +173,11 @@ def test_the_methods_are_found() -> None:
         "OrderedTopQ",
     }
     assert len(METHODS) > 20
+
+
+@of_every_class
+def test_every_method_is_held_against_its_paper_in_a_file_of_its_own(
+    kind: type[OnlineMethod],
+) -> None:
+    name = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
+    assert (Path(__file__).parent / f"test{name}.py").exists()

@@ -1,60 +1,18 @@
-"""`collect` reads every sample once, in order, and leaves model, loader and randomness alone."""
+"""`collect` reads every sample once, in order, and says what the model says of it."""
 
 from __future__ import annotations
 
-import copy
-import random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
 
-from thresher import Full, Pruner, scores
+from static.small_network import EVERYTHING, SIZE, network, outputs, samples
+from thresher import scores
 from thresher.static import Collected, collect
-
-SIZE = 37
-EVERYTHING = (
-    "features",
-    "probabilities",
-    "loss",
-    "el2n",
-    "grand",
-    "grand_last_layer",
-    "least_confidence",
-    "entropy",
-    "margin",
-    "deepfool",
-    "moso",
-    "moso_exact",
-)
-
-
-def network(seed: int = 0) -> nn.Sequential:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 3)
-        )
-
-
-def samples() -> TensorDataset:
-    generator = torch.Generator().manual_seed(1)
-    inputs = torch.randn(SIZE, 4, generator=generator)
-    return TensorDataset(inputs, torch.randint(3, (SIZE,), generator=generator))
-
-
-def outputs(model: nn.Sequential) -> tuple[Tensor, Tensor, Tensor]:
-    """Features, logits and labels of all samples at once."""
-    inputs, labels = samples().tensors
-    model = copy.deepcopy(model).eval()
-    with torch.no_grad():
-        features = model[:-1](inputs)
-        return features, model[-1](features), labels
-
 
 LOADERS: dict[str, dict[str, Any]] = {
     "plain": {"batch_size": 8},
@@ -103,82 +61,6 @@ def test_bulk_samplers_and_loaders_without_batching_are_read_too() -> None:
     ):
         data = collect(network(), loader)
         assert torch.allclose(data.scores["loss"], expected.scores["loss"], atol=1e-5)
-
-
-class Restless(nn.Module):
-    """Draws and writes to a buffer, and replaces another, even in eval mode."""
-
-    count: Tensor
-    last: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("last", torch.zeros(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.count += 1
-        self.last = torch.ones(2)
-        return x + 0 * torch.rand(())
-
-
-class Drawing(Dataset[Any]):
-    """Augments by each of the global random streams."""
-
-    def __len__(self) -> int:
-        return SIZE
-
-    def __getitem__(self, index: int) -> Any:
-        noise = random.random() + float(np.random.rand()) + float(torch.rand(()))  # noqa: NPY002
-        x, y = samples()[index]
-        return x + 1e-9 * noise, y
-
-
-@pytest.mark.usefixtures("unchanged_global_rng")
-def test_model_loader_and_randomness_are_left_alone() -> None:
-    model = nn.Sequential(Restless(), network())
-    model.train()
-    model[1][1].eval()  # a frozen layer stays frozen, the others stay in training
-    modes = [module.training for module in model.modules()]
-    count, last = model[0].count, model[0].last
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    generator = torch.Generator().manual_seed(3)
-    loader = DataLoader(Drawing(), 8, shuffle=True, drop_last=True, generator=generator)
-    before, drawn = dict(vars(loader)), generator.get_state()
-    collect(model, loader, needs=EVERYTHING)
-    assert [module.training for module in model.modules()] == modes
-    assert model[0].count is count
-    assert model[0].last is last
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, state[name]), name
-    assert vars(loader) == before
-    assert torch.equal(generator.get_state(), drawn)
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-@pytest.mark.usefixtures("unchanged_global_rng")
-def test_everything_is_put_back_after_an_exception() -> None:
-    class Failing(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            torch.rand(())
-            raise FloatingPointError("broken")
-
-    model = nn.Sequential(network(), Failing()).train()
-    with pytest.raises(FloatingPointError):
-        collect(model, DataLoader(samples(), 8))
-    assert all(module.training for module in model.modules())
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_a_graph_built_before_survives() -> None:
-    """A write to a buffer that autograd has saved would make backward fail."""
-    model = network().eval()
-    loss = model(samples().tensors[0]).sum()
-    collect(model, DataLoader(samples(), 8))
-    loss.backward()
-    assert model[0].weight.grad is not None
 
 
 @pytest.mark.parametrize("name", ["loss", "el2n", "grand_last_layer", "moso", "moso_exact"])
@@ -297,27 +179,3 @@ def test_a_linear_layer_that_is_not_the_last_gives_no_features() -> None:
     data = collect(model, DataLoader(samples(), 8))
     assert data.features is None
     assert sorted(data.scores) == ["el2n", "loss"]
-
-
-def test_a_subclass_of_the_loader_keeps_its_own_iteration() -> None:
-    class Doubled(DataLoader[Any]):
-        def __iter__(self) -> Any:
-            return ((2 * x, y) for x, y in super().__iter__())
-
-    model = nn.Linear(4, 3)
-    data = collect(model, Doubled(samples(), 8, shuffle=True))
-    assert data.features is not None
-    assert torch.equal(data.features, 2 * samples().tensors[0])
-
-
-def test_a_wrapped_pruner_is_not_disturbed() -> None:
-    """Collecting between two batches of a run, from the loader that was not wrapped."""
-    plain = DataLoader(samples(), 8)
-    pruner = Pruner(Full(), epochs=3)
-    loader = pruner.wrap(plain)
-    for number, (x, _) in enumerate(loader):
-        if number == 2:
-            collect(network(), plain)
-        pruner.reduce(x.sum(1))
-    assert pruner.epoch == 1
-    assert isinstance(collect(network(), plain), Collected)

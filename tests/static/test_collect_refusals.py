@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from static.test_collect import network, samples
+from static.small_network import network, samples
 from thresher import Full, Pruner
 from thresher.errors import (
     AlreadyWrappedError,

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from thresher.cards.discovery import all_cards, card
 from thresher.cards.text import full_text, listing
 
-HELP = "list the methods, or print one's card and BibTeX"
-"""One line for `thresher --help`."""
+_ABOUT = "Here to list the methods, or print one's card and BibTeX."
 
 
 def methods(arguments: Sequence[str]) -> int:
@@ -30,7 +29,7 @@ def methods(arguments: Sequence[str]) -> int:
         Train on every sample, with weight 1, in every epoch...
         0
     """
-    parser = ArgumentParser(prog="thresher methods", description=f"Here to {HELP}.")
+    parser = ArgumentParser(prog="thresher methods", description=_ABOUT)
     parser.add_argument("name", nargs="?", help="of a method, such as RePB")
     name = parser.parse_args(list(arguments)).name
     if name is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from thresher._evaluation import evaluating
 from thresher.errors import DatasetChangedError, ScalarLossError, SettingError
 
 Losses = Callable[[Callable[..., Any], Any], Tensor]
@@ -78,7 +78,7 @@ def gradient_sums(
         weights.shape[0], sum(each.numel() for each in trained.values()), dtype=torch.float64
     )
     done = 0
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for chunk, size in _chunks(batches, chunk_size):
             columns = weights[:, done : done + size]
             done += size
@@ -135,15 +135,3 @@ def _mapped(batch: Any, function: Callable[[Tensor], Any]) -> Any:
     raise SettingError(
         f"A batch with a {type(batch).__name__} in it", "tensors, or tuples, lists or dicts of them"
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
-    """Evaluation mode, put back module by module."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

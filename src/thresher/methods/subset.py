@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thresher.errors import SettingError
 from thresher.ledger import Column, Ledger
-from thresher.methods._chosen import as_subset, shown
+from thresher.methods._chosen import as_subset, by_sample, shown
 from thresher.methods._method import Method, Reference
 from thresher.plan import Epoch, Selection
 
@@ -59,6 +59,10 @@ class Subset(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.ids is None:
+            if self.weights is not None:
+                raise SettingError("Subset(weights=...) without ids", "the samples they belong to")
+            return
         ids, weights = as_subset(self.ids, self.weights)
         object.__setattr__(self, "ids", ids)
         object.__setattr__(self, "weights", weights)
@@ -71,16 +75,8 @@ class Subset(Method):
             return Selection(kept=ledger["member"].clone(), weights=ledger["weight"].clone())
         if self.ids is None:
             return Selection(kept=ledger.everyone)
-        ids = cast("Tensor", self.ids)
-        if int(ids.max()) >= ledger.num_samples:
-            raise SettingError(
-                f"A subset with ids up to {int(ids.max())}",
-                f"ids of the {ledger.num_samples} samples, from 0 to {ledger.num_samples - 1}",
-            )
-        kept, weights = ~ledger.everyone, ledger["weight"].clone()
-        kept[ids] = True
-        if self.weights is not None:
-            weights[ids] = cast("Tensor", self.weights)
+        ids, weights = cast("Tensor", self.ids), cast("Tensor | None", self.weights)
+        kept, weights = by_sample(ids, weights, ledger.num_samples)
         return Selection(kept=kept, weights=weights)
 
     def _key(self) -> tuple[object, ...]:

@@ -1,13 +1,12 @@
 """Scores of a whole batch by an extra forward pass that leaves no trace."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from thresher._randomness import unmoved_randomness
+from thresher._evaluation import asked
 
 BatchScores = Tensor | Mapping[str, Tensor]
 """One score a sample, `(B,)`, or several by name."""
@@ -53,22 +52,8 @@ class _Scoring:
         self.fn = fn
 
     def __call__(self, batch: Any) -> BatchScores:
-        devices = {tensor.device for tensor in (*self.model.parameters(), *self.model.buffers())}
-        with unmoved_randomness(devices), _evaluating(self.model), torch.no_grad():
+        with asked(self.model), torch.no_grad():
             scores = self.fn(self.model, batch)
         if isinstance(scores, Tensor):
             return scores.detach()
         return {name: score.detach() for name, score in scores.items()}
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
-    # Not model.eval(): modules override train(), to merge adapters for example.
-    switched = [module for module in model.modules() if module.training]
-    try:
-        for module in switched:
-            module.training = False
-        yield
-    finally:
-        for module in switched:
-            module.training = True

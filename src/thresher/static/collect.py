@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from thresher._evaluation import undisturbed
 from thresher.errors import BatchMismatchError, MissingScoreError, SettingError
 from thresher.static.batch_rows import FIELDS, OF_BATCHES, Rows
 from thresher.static.collected import Collected
 from thresher.static.full_gradients import Forward
-from thresher.static.reading import in_order, inputs_of, undisturbed
+from thresher.static.reading import in_order, inputs_of
 from thresher.static.signals import SIGNALS
 
 _USUAL = ("labels", "features", "probabilities", "loss", "el2n", "grand_last_layer")

@@ -1,54 +1,17 @@
-"""Passing over a user's data with a user's model, and leaving both as they were."""
+"""Passing over a user's data in order, and what a model's head is given and gives."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from thresher.errors import AlreadyWrappedError, IterableDatasetError, SamplerError, SettingError
 
 _BATCH = 256
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Generator[None, None, None]:
-    """Put every module into eval mode for a while; then modes, buffers and random states are back.
-
-    Also after an exception. The random states are those of `random` and numpy, which a data set may
-    draw from, and torch's, of the CPU and of the CUDA devices the model is on.
-    """
-    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - to leave it alone
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.clone(), buffer._version)
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    cuda = [device for device in devices if device.type == "cuda"]
-    try:
-        model.eval()
-        with torch.random.fork_rng(devices=cuda):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(arrays)  # noqa: NPY002
-        for module, training in modes:
-            module.training = training
-        for module, name, buffer, before, version in buffers:
-            # Written only if it changed: a write would spoil a graph that has saved the buffer.
-            if buffer._version != version:
-                with torch.no_grad():
-                    buffer.copy_(before)
-            module._buffers[name] = buffer
 
 
 @contextmanager

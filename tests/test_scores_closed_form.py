@@ -1,4 +1,4 @@
-"""Laws of the scores: the closed form is what autograd gives, and masks never leak."""
+"""The closed form of the logit-gradient norm is what autograd gives, and masks never leak."""
 
 import math
 
@@ -7,133 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
+from score_reference import assert_close, random, reference
 from thresher import scores
 from thresher.scores import cross_entropy as closed_form
 
 MANY = settings(max_examples=150, deadline=None)
-
-
-def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def reference(
-    logits: Tensor,
-    targets: Tensor,
-    weight: Tensor | None = None,
-    label_smoothing: float = 0.0,
-    ignore_index: int = -100,
-) -> Tensor:
-    """The norm by autograd in float64, from torch's own cross entropy."""
-    z = logits.detach().double().requires_grad_()
-    soft = targets.is_floating_point()
-    y = targets.double() if soft else targets
-    if logits.ndim == 3:
-        z_torch = z.transpose(1, 2)
-        y = y.transpose(1, 2) if soft else y
-    else:
-        z_torch = z
-    losses = cross_entropy(
-        z_torch,
-        y,
-        weight=None if weight is None else weight.double(),
-        reduction="none",
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-    )
-    if logits.ndim == 3:
-        losses = scores.per_sample(losses, None if soft else torch.ne(targets, ignore_index))
-    (gradient,) = torch.autograd.grad(losses.sum(), z)
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-
-
-def assert_close(ours: Tensor, theirs: Tensor, rtol: float = 2e-6, atol: float = 0.0) -> None:
-    assert ours.dtype == torch.float32
-    assert torch.allclose(ours.double(), theirs, rtol=rtol, atol=atol), (ours, theirs)
-
-
-# --- per_sample ------------------------------------------------------------------------------
-
-shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
-
-
-@MANY
-@given(shapes, st.integers(0, 1000))
-def test_per_sample_is_the_mean_over_a_samples_own_elements(
-    shape: tuple[int, ...], seed: int
-) -> None:
-    loss = random(shape, seed)
-    expected = torch.stack([sample.mean() for sample in loss])
-    assert torch.allclose(scores.per_sample(loss), expected, rtol=1e-12)
-
-
-@MANY
-@given(shapes, st.integers(0, 1000), st.sampled_from([torch.bool, torch.int64, torch.float32]))
-def test_per_sample_counts_unmasked_elements_only(
-    shape: tuple[int, ...], seed: int, dtype: torch.dtype
-) -> None:
-    loss = random(shape, seed).requires_grad_()
-    keep = random(shape, seed + 1) > 0.3
-    result = scores.per_sample(loss, keep.to(dtype))
-    expected = [x[k].mean().item() if k.any() else 0.0 for x, k in zip(loss, keep, strict=True)]
-    assert result.tolist() == pytest.approx(expected, rel=1e-12)
-    result.sum().backward()
-    own = keep.reshape(len(keep), -1).sum(1).clamp(min=1).double()
-    gradient = keep / own.reshape(-1, *[1] * (len(shape) - 1))
-    assert loss.grad is not None
-    assert torch.allclose(loss.grad, gradient.double())
-
-
-def test_masked_nan_and_infinity_reach_neither_the_score_nor_the_gradient() -> None:
-    loss = torch.tensor([[1.0, math.nan], [math.inf, 2.0], [math.nan, math.inf]])
-    loss.requires_grad_()
-    mask = torch.tensor([[True, False], [False, True], [False, False]])
-    result = scores.per_sample(loss, mask)
-    assert result.tolist() == [1.0, 2.0, 0.0]
-    result.sum().backward()
-    assert loss.grad is not None
-    assert torch.equal(loss.grad, mask.float())
-
-
-def test_an_unmasked_nan_is_passed_on() -> None:
-    assert scores.per_sample(torch.tensor([[1.0, math.nan]])).isnan().all()
-
-
-def test_masks_may_leave_out_or_repeat_dimensions() -> None:
-    loss = torch.arange(12.0).view(2, 3, 2)
-    tokens = torch.tensor([[1, 1, 0], [0, 0, 1]])
-    assert scores.per_sample(loss, tokens).tolist() == [1.5, 10.5]
-    assert scores.per_sample(loss, tokens.unsqueeze(2)).tolist() == [1.5, 10.5]
-    assert scores.per_sample(loss, torch.tensor([[[1, 0]]])).tolist() == [2.0, 8.0]
-    assert scores.per_sample(torch.tensor([3.0, 4.0]), torch.tensor([0, 1])).tolist() == [0.0, 4.0]
-
-
-def test_per_sample_keeps_the_dtype_and_does_not_overflow_in_half_precision() -> None:
-    loss = torch.full((1, 4), 6e4, dtype=torch.float16)
-    assert scores.per_sample(loss).tolist() == [scores.per_sample(loss[:, :1]).item()]
-    assert scores.per_sample(loss).dtype == torch.float16
-    assert scores.per_sample(loss, torch.ones(1, 4)).dtype == torch.float16
-
-
-def test_per_sample_of_nothing() -> None:
-    assert scores.per_sample(torch.zeros(0, 3)).shape == (0,)
-    assert scores.per_sample(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0,)
-    assert scores.per_sample(torch.zeros(2, 0)).tolist() == [0.0, 0.0]
-
-
-def test_per_sample_refuses() -> None:
-    with pytest.raises(
-        ValueError, match=r'got a scalar. Build the criterion with reduction="none"'
-    ):
-        scores.per_sample(torch.tensor(1.0))
-    for shape in [(3,), (2, 2), (2, 3, 1), ()]:
-        with pytest.raises(ValueError, match=r"mask must have the loss's shape \(2, 3\)"):
-            scores.per_sample(torch.zeros(2, 3), torch.ones(shape))
-
-
-# --- the closed form -------------------------------------------------------------------------
 
 
 @MANY
@@ -350,53 +230,3 @@ def test_the_cure_for_torchs_layout_is_right() -> None:
     losses = cross_entropy(logits, targets, reduction="none").mean((1, 2))
     norms = scores.logit_grad_norm(logits.flatten(2).transpose(1, 2), targets.flatten(1))
     assert_close(norms, scores.logit_grad_norm_autograd(losses, logits))
-
-
-# --- by autograd -----------------------------------------------------------------------------
-
-
-def test_autograd_and_closed_form_agree_and_the_graph_survives() -> None:
-    logits = random((6, 5), 0).requires_grad_()
-    targets = torch.arange(6) % 5
-    losses = cross_entropy(logits, targets, reduction="none")
-    norms = scores.logit_grad_norm_autograd(losses, logits)
-    assert not norms.requires_grad
-    assert logits.grad is None
-    assert_close(scores.logit_grad_norm(logits, targets), norms)
-    losses.mean().backward()
-    assert logits.grad is not None
-
-
-def test_autograd_takes_any_loss_and_any_shape() -> None:
-    inner = random((4, 3, 2), 0).requires_grad_()
-    logits = inner * 1.0  # not a leaf
-    losses = scores.per_sample((logits - 1) ** 2)
-    expected = (2 * (inner.detach() - 1) / 6).flatten(1).norm(dim=1)
-    assert torch.allclose(scores.logit_grad_norm_autograd(losses, logits), expected)
-
-    one_each = torch.tensor([0.0, 2.0], requires_grad=True)
-    losses = binary_cross_entropy_with_logits(one_each, torch.ones(2), reduction="none")
-    expected = (one_each.detach().sigmoid() - 1).abs()
-    assert torch.allclose(scores.logit_grad_norm_autograd(losses, one_each), expected)
-
-
-def test_autograd_of_half_precision_is_float32() -> None:
-    logits = random((3, 4), 0).to(torch.bfloat16).requires_grad_()
-    losses = logits.float().square().sum(1)
-    norms = scores.logit_grad_norm_autograd(losses, logits)
-    assert norms.dtype == torch.float32
-    assert torch.allclose(norms, 2 * logits.detach().float().norm(dim=1), rtol=1e-2)
-
-
-def test_autograd_refuses() -> None:
-    logits = torch.zeros(2, 3, requires_grad=True)
-    losses = logits.square().sum(1)
-    with pytest.raises(ValueError, match=r'losses must have shape \(B,\).*reduction="none"'):
-        scores.logit_grad_norm_autograd(losses.sum(), logits)
-    with pytest.raises(ValueError, match=r"got \(2,\) and \(3, 3\)"):
-        scores.logit_grad_norm_autograd(losses, torch.zeros(3, 3, requires_grad=True))
-    for stranger in (logits.detach(), logits.clone()):
-        with pytest.raises(ValueError, match="do not depend on these logits"):
-            scores.logit_grad_norm_autograd(losses, stranger)
-    with pytest.raises(ValueError, match="do not depend on these logits"):
-        scores.logit_grad_norm_autograd(losses.detach(), logits)
