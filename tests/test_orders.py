@@ -1,4 +1,4 @@
-"""An order that is random inside blocks of neighbours: cheap to walk along."""
+"""Cheaper orders: random inside blocks of neighbours, and parts of one that was asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from thresher.draws import Draws, systematic
+from thresher.plan import Epoch
 
 BLOCK = 1 << 14
 
@@ -49,3 +50,12 @@ def test_systematic_draws_along_it_keep_chances_and_no_pattern() -> None:
     assert abs(kept / draws - 0.5).max() < 5.5 * (0.25 / draws) ** 0.5
     # Chances of pairs: 1/4 each, of 200 draws of 32,867 pairs that hardly depend on each other.
     assert abs(both.mean() / draws - 0.25) < 4 * (0.1875 / (draws * num)) ** 0.5
+
+
+def test_a_part_has_the_order_of_the_whole_whether_that_was_asked_for_or_not() -> None:
+    among = torch.arange(1000) % 3 == 0
+    told = Epoch(number=2, draws=Draws(5, 2))
+    alone = told.order(among)
+    whole = told.order(torch.ones(1000, dtype=torch.bool))
+    assert alone.tolist() == [i for i in whole.tolist() if i % 3 == 0]
+    assert torch.equal(told.order(among), alone)
