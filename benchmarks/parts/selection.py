@@ -143,8 +143,8 @@ class Yardstick:
     """InfoBatch as its published code does it, an epoch at a time."""
 
     def __init__(self, num_samples: int) -> None:
-        self.data = PublishedStyle(num_samples)
         self.plain = Unpruned(num_samples)
+        self.data = PublishedStyle(self.plain)
 
     def epoch(self, losses: Losses) -> tuple[float, float, int]:
         """Train one epoch; return the CPU seconds with and without it, and its samples."""

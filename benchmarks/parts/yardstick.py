@@ -20,19 +20,36 @@ from torch.utils.data import Dataset, Sampler
 _RANDOM = np.random.RandomState(0)
 
 
-class PublishedStyle(Dataset[Any]):
-    """A data set that hands out (id, sample), and keeps scores and weights by id."""
+class Unpruned(Dataset[float]):
+    """The user's data set, without ids: what the published style is measured on top of."""
 
-    def __init__(self, num_samples: int, r: float = 0.5) -> None:
-        self.scores = torch.full((num_samples,), 3.0)
-        self.weights = torch.ones(num_samples)
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+
+    def __getitem__(self, index: int) -> float:
+        return 0.0
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class PublishedStyle(Dataset[Any]):
+    """A data set around the user's that hands out (id, sample), and keeps scores and weights.
+
+    As in the original, every sample costs one more call from Python.
+    """
+
+    def __init__(self, dataset: Unpruned, r: float = 0.5) -> None:
+        self.dataset = dataset
+        self.scores = torch.full((len(dataset),), 3.0)
+        self.weights = torch.ones(len(dataset))
         self.keep = 1 - r
 
     def __getitem__(self, index: int) -> tuple[int, float]:
-        return index, 0.0
+        return index, self.dataset[index]
 
     def __len__(self) -> int:
-        return len(self.scores)
+        return len(self.dataset)
 
     def select(self) -> list[int]:
         """Choose an epoch's ids: numpy's choice among the easy ones, and a list of Python ints."""
@@ -79,16 +96,3 @@ class _OneByOne:
 
     def __next__(self) -> int:
         return next(self._ids)
-
-
-class Unpruned(Dataset[float]):
-    """The same samples without the ids: what the published style is measured on top of."""
-
-    def __init__(self, num_samples: int) -> None:
-        self.num_samples = num_samples
-
-    def __getitem__(self, index: int) -> float:
-        return 0.0
-
-    def __len__(self) -> int:
-        return self.num_samples
