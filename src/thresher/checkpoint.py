@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from thresher.clock import Clock
+from thresher.drafts import drafted
 from thresher.errors import CheckpointError
 from thresher.methods._method import Method
 from thresher.settings import Data, Settings
@@ -55,45 +58,54 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
     """Write `state` beside `path`, force it to disk, and rename it into place.
 
     Whatever happens on the way (a full disk, a kill), an older file at `path` survives whole.
+
+    Raises:
+        CheckpointError: `path` is a folder or a device.
+        OSError: the disk is full, or `path` is in no folder.
     """
-    target = Path(path).resolve()
-    # Not by tempfile, whose files only their owner may read, whatever the umask says.
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with drafted(path) as file:
+        write(state, file)
+
+
+def write(state: dict[str, Any], file: BinaryIO) -> None:
+    """Write a state with its checksums.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    wants_checksums = get_crc32_options()
+    set_crc32_options(True)
     try:
-        with draft.open("xb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
+        torch.save(state, file)
+    except RuntimeError as error:
+        # After a failed write torch's writer fails once more, over where it is in the file.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
         raise
-    if os.name != "posix":
-        return
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
     finally:
-        os.close(folder)
+        set_crc32_options(wants_checksums)
 
 
 def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a state without running code from the file.
 
     Raises:
-        CheckpointError: the file is cut short or is no state of Thresher's.
+        CheckpointError: the file is damaged or is no state of Thresher's.
+        FileNotFoundError: there is no such file.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise  # there is no such file, or it may not be read
-    except Exception as error:  # a damaged file makes torch's reader stumble in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+    if Path(path).is_dir():
         raise CheckpointError(
-            f"{path} cannot be read ({reason.rstrip('.')})",
+            f"{path} is a folder",
             "a file that pruner.save wrote",
-            "It may be cut short: use an older checkpoint",
-        ) from error
+            "Give the name of the file in it; what torch.distributed.checkpoint saved is loaded by "
+            'dcp.load({"pruner": pruner}, checkpoint_id=...)',
+        )
+    try:
+        with Path(path).open("rb") as file:
+            state = _read(file, path)
+    except FileNotFoundError:
+        cure = "expected: a file that pruner.save wrote. For a new run, load nothing"
+        raise FileNotFoundError(errno.ENOENT, f"No such file; {cure}", str(path)) from None
     if not isinstance(state, dict):
         raise CheckpointError(
             f"{path} holds a {type(state).__name__}",
@@ -101,3 +113,20 @@ def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
             "Load a file that pruner.save wrote",
         )
     return state
+
+
+def _read(file: BinaryIO, path: str | os.PathLike[str]) -> Any:
+    try:
+        # torch's own reader takes numbers that have changed on the disk for what was saved.
+        broken = zipfile.ZipFile(file).testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the readers stumble in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read ({reason.rstrip('.')})",
+            "a file that pruner.save wrote",
+            "It is cut short or damaged: use an older checkpoint",
+        ) from error

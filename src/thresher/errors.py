@@ -95,4 +95,4 @@ class EmptyEpochError(ThresherError):
 
 
 class CheckpointError(ThresherError):
-    """A saved state that this pruner cannot continue from."""
+    """A saved state that this pruner cannot continue from, or no place to save one."""

@@ -1,7 +1,7 @@
 """A training script that may be killed at any moment and started again.
 
-What a user writes: model with dropout, augmentation seeded by (seed, epoch, id), a paced schedule, and
-a checkpoint every few steps. Beside it a log of every plan and every step.
+What a user writes: model with dropout, augmentation seeded by (seed, epoch, id), a paced schedule,
+and a checkpoint every few steps. Beside it a log of every plan and every step.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Folders:
 
 
 class Log:
-    """Lines that outlive the process, and plans that outlive the machine; one file for each life."""
+    """Steps that outlive the process, and plans that outlive the machine; a file a life."""
 
     def __init__(self, folder: Path) -> None:
         self.number = len(list(folder.glob("log-*")))

@@ -1,7 +1,7 @@
 """A process that has imported torch already and forks a child for each life of a script.
 
-Starting Python and importing torch takes seconds, a fork milliseconds: so a run can die 20 times in a
-test. Requests and answers are lines of JSON, on stdin and stdout.
+Starting Python and importing torch takes seconds, a fork milliseconds: so a run can die 20 times in
+a test. Requests and answers are lines of JSON, on stdin and stdout.
 """
 
 from __future__ import annotations
