@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
+from torch import Tensor
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from thresher.clock import Clock
@@ -19,12 +21,12 @@ from thresher.methods._method import Method
 from thresher.settings import Data, Settings
 
 _FORMAT = 1
-_KEYS = ("method", "settings", *Data._fields, "clock")
+_KEYS = ("method", "settings", *Data._fields, "clock", "contents")
 
 
 def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
     """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
-    return {
+    state = {
         "format": _FORMAT,
         "method": repr(clock.epochs.method),
         "settings": asdict(settings),
@@ -34,10 +36,32 @@ def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
         "batch_size": clock.epochs.batch_size,
         "clock": clock.state_dict(),
     }
+    # Scores in a file that lost some of them would be missed only when they are needed.
+    return {**state, "contents": contents(state)}
+
+
+def contents(state: Mapping[str, Any], path: str = "") -> str:
+    """Return name, type and shape of everything in a nested state, a line each, sorted."""
+    lines: list[str] = []
+    for name, value in state.items():
+        where = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping) and value:
+            lines.append(contents(cast("Mapping[str, Any]", value), where))
+        else:
+            is_tensor = isinstance(value, Tensor)
+            kind = f"{value.dtype} {list(value.shape)}" if is_tensor else type(value).__name__
+            lines.append(f"{where}: {kind}")
+    return "\n".join(sorted(lines))
 
 
 def require_continuable(state: dict[str, Any], method: Method, settings: Settings) -> None:
     """Refuse a state of another format, method or run."""
+    if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise CheckpointError(
+            f"The state is a {type(state).__name__}",
+            "a dict, as Pruner.state_dict makes it",
+            "Pass what pruner.state_dict() returned; pruner.load(path) reads a file",
+        )
     if state.get("format") != _FORMAT:
         raise CheckpointError(
             f"The state has format {state.get('format')!r}",
@@ -51,7 +75,19 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
             f"{', '.join(_KEYS)}",
             "Save all of Pruner.state_dict()",
         )
+    found = contents({name: value for name, value in state.items() if name != "contents"})
+    ours, theirs = set(found.splitlines()), set(str(state["contents"]).splitlines())
+    if ours != theirs:
+        raise CheckpointError(
+            f"The state has not what was saved: {_some(ours - theirs)}",
+            f"all that pruner.state_dict() returned: {_some(theirs - ours)}",
+            "Save and load it whole, or use another checkpoint",
+        )
     settings.require_same(state["settings"], method, state["method"])
+
+
+def _some(lines: set[str]) -> str:
+    return ", ".join(sorted(lines)[:3]) or "nothing else"
 
 
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -59,6 +59,7 @@ def in_child(request: dict[str, Any], marks: Marks) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # on a single core
         function = getattr(importlib.import_module(request["module"]), request["function"])
         function(marks, **request["arguments"])
         code = 0
