@@ -29,6 +29,7 @@ from thresher.errors import (
 from thresher.hand import Hand
 from thresher.judging import Judge
 from thresher.progress import Feed, Progress
+from thresher.stateful import Stateful, kind_of, planned_base, refuse_loaded
 from thresher.steps import Place
 from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
 
@@ -71,8 +72,10 @@ class _Drive:
         inner: DataLoader[Any],
         batches: RequestedBatches,
         judge: Judge | None,
+        run: Stateful,
     ) -> None:
         self.course = course
+        self.run = run
         self.hand = hand
         self.inner = inner
         self.batches = batches
@@ -183,7 +186,7 @@ class _Pass:
 
 
 def planned(
-    loader: DataLoader[Any], course: Course, hand: Hand, judge: Judge | None
+    loader: DataLoader[Any], course: Course, hand: Hand, judge: Judge | None, run: Stateful
 ) -> PlannedLoader:
     """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
     grid, batches = course.grid, RequestedBatches(is_bulk(loader))
@@ -194,7 +197,7 @@ def planned(
     attributes = made.__dict__
     attributes.update(loader.__dict__)
     attributes["_iterator"] = None
-    attributes["_thresher"] = _Drive(course, hand, inner, batches, judge)
+    attributes["_thresher"] = _Drive(course, hand, inner, batches, judge, run)
     attributes["sampler"] = sampler = PlannedSampler(course)
     if is_bulk(loader):
         sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
@@ -215,9 +218,9 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
         return PlannedLoader
     # PlannedLoader stands between the subclass and DataLoader, so that an `__iter__` of the
     # subclass that calls super() gets plain batches, already stripped.
-    return cast(
-        "type[PlannedLoader]", types.new_class(f"Planned{kind.__name__}", (kind, PlannedLoader))
-    )
+    base = planned_base(kind, PlannedLoader)
+    bases = (base,) if kind in base.__bases__ else (kind, base)
+    return cast("type[PlannedLoader]", types.new_class(f"Planned{kind.__name__}", bases))
 
 
 def taken_over(loader: Any) -> tuple[Grid, bool]:
@@ -225,6 +228,7 @@ def taken_over(loader: Any) -> tuple[Grid, bool]:
 
     Raises:
         AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
+        CheckpointError: it was told to go on where an unpruned run stopped.
     """
     if isinstance(loader, PlannedLoader):
         raise AlreadyWrappedError(
@@ -243,19 +247,21 @@ def taken_over(loader: Any) -> tuple[Grid, bool]:
             "a map-style data set, with __getitem__ and __len__",
             "A historical method remembers each sample by its position; use a map-style data set",
         )
+    refuse_loaded(loader)
     batches = loader.batch_sampler
     if batches is None and isinstance(loader.sampler, BatchSampler):
         batches = loader.sampler
     if batches is None:
         return Grid(1, False), _shuffles(loader.sampler, loader.dataset)
-    if type(batches) is not BatchSampler:
+    if kind_of(batches) is not BatchSampler:
         raise _unknown(batches, "batch sampler")
+    batches = cast("BatchSampler", batches)
     shuffles = _shuffles(cast("Sampler[int]", batches.sampler), loader.dataset)
     return Grid(batches.batch_size, batches.drop_last), shuffles
 
 
 def _shuffles(sampler: Any, dataset: Any) -> bool:
-    kind = type(sampler)
+    kind = kind_of(sampler)
     if kind not in (SequentialSampler, RandomSampler, DistributedSampler):
         raise _unknown(sampler, "sampler")
     if kind is DistributedSampler and sampler.num_replicas > 1:

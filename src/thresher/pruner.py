@@ -140,7 +140,7 @@ class Pruner:
         clock.require_same(data, is_wrapped=self._course is not None)
         clock.refresh = None if judge is None else Refresher(loader, judge, grid.batch_size)
         self._course = Course(loader.dataset, clock, grid)
-        return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge))
+        return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge, self))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
