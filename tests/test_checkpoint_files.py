@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -112,53 +109,6 @@ def test_an_error_while_saving_leaves_the_old_file_whole_and_nothing_else(tmp_pa
     assert path.read_bytes() == old
     assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
     assert not differences(load_safely(path), pruner.state_dict())
-
-
-def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    source = textwrap.dedent(code)
-    return subprocess.run(
-        [sys.executable, "-c", source, *arguments], capture_output=True, text=True, timeout=120
-    )
-
-
-def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "state.pt"
-    trained(built(num_samples=5000)).save(path)
-    old = path.read_bytes()
-    assert len(old) > 50_000
-    # A limit on the size of a file stops a write in its middle, as a full disk does.
-    result = child(
-        """
-        import resource, signal, sys
-        from thresher import InfoBatch, Pruner
-        pruner = Pruner(InfoBatch(), epochs=5, num_samples=5000)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-        try:
-            pruner.save(sys.argv[1])
-        except (OSError, RuntimeError) as error:
-            print(type(error).__name__)
-        """,
-        str(path),
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() in ("OSError", "RuntimeError")
-    assert path.read_bytes() == old
-    assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
-
-
-def test_the_limit_used_for_a_full_disk_really_stops_a_write(tmp_path: Path) -> None:
-    result = child(
-        """
-        import resource, signal, sys
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-        open(sys.argv[1], "wb").write(bytes(60_000))
-        """,
-        str(tmp_path / "file"),
-    )
-    assert result.returncode == 1
-    assert "File too large" in result.stderr
 
 
 def test_states_are_equal_after_a_file_and_after_a_buffer() -> None:
