@@ -20,7 +20,11 @@ _CHUNK = 1 << 17
 @final
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The numbers of one epoch; seconds are wall-clock, `asked` is the epoch's target or NaN."""
+    """The numbers of one epoch over all ranks; `asked` is the epoch's target or NaN.
+
+    Seconds are wall-clock, of this rank. `dropped` samples were planned but left out with the last
+    batch; `bytes_sent` were handed over by this rank, and `gathering_seconds` include waiting.
+    """
 
     epoch: int
     planned: int
@@ -32,8 +36,11 @@ class Row:
     effective_samples: float
     asked: float
     extra_forwards: int
+    dropped: int = 0
+    bytes_sent: int = 0
     planning_seconds: float
     closing_seconds: float
+    gathering_seconds: float = 0.0
 
 
 @final
@@ -125,6 +132,9 @@ def metrics(row: Row, num_samples: int, facts: Mapping[str, float]) -> dict[str,
         "weight_mean": row.weight_mean,
         "weight_max": row.weight_max,
         "effective_ratio": row.effective_samples / row.planned,
+        "dropped": row.dropped,
+        "bytes_sent": row.bytes_sent,
+        "gathering_seconds": row.gathering_seconds,
         "planning_seconds": row.planning_seconds,
         "closing_seconds": row.closing_seconds,
         **facts,
@@ -176,7 +186,7 @@ class Report:
 
     @property
     def closing_seconds(self) -> float:
-        """Wall-clock spent digesting the scores of finished epochs."""
+        """Wall-clock spent digesting the scores of finished epochs, gathering them included."""
         return sum(row.closing_seconds for row in self.rows)
 
     @property

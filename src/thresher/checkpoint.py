@@ -13,13 +13,14 @@ import torch
 from thresher.clock import Clock
 from thresher.errors import CheckpointError
 from thresher.methods._method import Method
+from thresher.parallel.team import require_whole
 from thresher.settings import Data, Settings
 
-_FORMAT = 1
+_FORMAT = 2
 _KEYS = ("method", "settings", *Data._fields, "clock")
 
 
-def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
+def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
     """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
     return {
         "format": _FORMAT,
@@ -29,7 +30,7 @@ def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
         "visits": clock.budget.visits,
         "shuffled": clock.epochs.shuffled,
         "batch_size": clock.epochs.batch_size,
-        "clock": clock.state_dict(),
+        "clock": clock.state_dict(gather=gather),
     }
 
 
@@ -49,6 +50,7 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
             "Save all of Pruner.state_dict()",
         )
     settings.require_same(state["settings"], method, state["method"])
+    require_whole(state["clock"]["ranks"])
 
 
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
 from torch import Tensor
 
 from thresher.accounting import Row
-from thresher.errors import AllLossesNaNError
+from thresher.errors import AllLossesNaNError, ThresherWarning
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Plan
@@ -17,6 +19,38 @@ from thresher.progress import Progress
 
 Refresh = Callable[[Tensor], Mapping[str, Tensor]]
 """Scores samples, given by their ids, int64, with an extra forward pass: by name, float32."""
+
+
+@final
+@dataclass(frozen=True)
+class Coming:
+    """The next epoch as the trace so far would make it."""
+
+    progress: Progress
+    ledger: Ledger
+    row: Row
+    planning_seconds: float
+    micro_batches: int
+
+
+def warn_of_broken(row: Row, *, stacklevel: int) -> None:
+    """Say once a run that scores were broken."""
+    warnings.warn(
+        f"{row.non_finite} samples of epoch {row.epoch} had a score that is "
+        "NaN or infinite; they count as unseen. The report counts them for every epoch.",
+        ThresherWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def warn_of_silence(epoch: int, *, stacklevel: int) -> None:
+    """Say that nothing was learned from an epoch."""
+    warnings.warn(
+        f"Epoch {epoch} is closed without one score; expected: pruner.observe or "
+        "pruner.reduce for each of its batches.",
+        ThresherWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def close(

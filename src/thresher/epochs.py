@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from thresher.choosing import ChosenProgress
+from thresher.dealt import DealtProgress
 from thresher.errors import NotIteratedError, SettingError
+from thresher.grid import Grid
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
+from thresher.parallel.exchange import Exchange
 from thresher.planned import PlannedProgress
 from thresher.planning import Planner
 from thresher.progress import Progress
@@ -40,6 +43,10 @@ class Epochs(Protocol):
 
     def ordered(self, data: Data) -> Epochs:
         """Return the same epochs over data of this order and batch size."""
+        ...
+
+    def dealt(self, exchange: Exchange, grid: Grid | None) -> Epochs:
+        """Return the same epochs for one of several ranks, cut by `grid` if there is a loader."""
         ...
 
     def new_ledger(self, num_samples: int) -> Ledger:
@@ -81,10 +88,14 @@ class PlannedEpochs:
     Args:
         planner: makes the plans.
         accumulation_steps: micro-batches per optimizer step.
+        exchange: to the other ranks, if there are any.
+        grid: how the loader of each rank cuts a plan; None below the loop.
     """
 
     planner: Planner
     accumulation_steps: int = 1
+    exchange: Exchange | None = None
+    grid: Grid | None = None
 
     @property
     def method(self) -> Method:
@@ -105,14 +116,21 @@ class PlannedEpochs:
         """Return the same epochs in this order."""
         return replace(self, planner=replace(self.planner, shuffled=data.shuffled))
 
+    def dealt(self, exchange: Exchange, grid: Grid | None) -> PlannedEpochs:
+        """Return the same epochs, of which this rank trains its part."""
+        return replace(self, exchange=exchange, grid=grid)
+
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return what the method remembers before anything was observed."""
         return Ledger(num_samples, self.method.columns(), self.method.scalars)
 
-    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> PlannedProgress:
+    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
         """Return the epoch, planned."""
         plan = self.planner.plan(ledger, budget, epoch=epoch, visits=visits)
-        return PlannedProgress(plan, self.method.needs, self.accumulation_steps)
+        names, micro = self.method.needs, self.accumulation_steps
+        if self.exchange is None:
+            return PlannedProgress(plan, names, micro)
+        return DealtProgress(plan, names, micro, self.exchange, self.grid)
 
 
 @final

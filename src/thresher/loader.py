@@ -19,15 +19,18 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from thresher.course import Course, Grid
+from thresher.course import Course
 from thresher.errors import (
     AlreadyWrappedError,
     IterableDatasetError,
     SamplerError,
+    SettingError,
     StaleBatchError,
 )
+from thresher.grid import Grid
 from thresher.hand import Hand
 from thresher.judging import Judge
+from thresher.parallel.ranks import Ranks
 from thresher.progress import Feed, Progress
 from thresher.steps import Place
 from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
@@ -42,7 +45,8 @@ class PlannedSampler(DistributedSampler[Any]):
     """
 
     def __init__(self, course: Course) -> None:
-        super().__init__(course.dataset, num_replicas=1, rank=0)
+        grid = course.grid
+        super().__init__(course.dataset, num_replicas=grid.world_size, rank=grid.rank)
         self._course = course
 
     def __iter__(self) -> Iterator[int]:
@@ -220,10 +224,16 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
     )
 
 
-def taken_over(loader: Any) -> tuple[Grid, bool]:
+def taken_over(loader: Any, ranks: Ranks, remainder: str | None) -> tuple[Grid, bool]:
     """Return how a loader batches, and whether it shuffles.
 
+    Args:
+        loader: the user's.
+        ranks: who trains.
+        remainder: "pad" or "drop"; None does as a DistributedSampler was told, and else pads.
+
     Raises:
+        SettingError: `remainder` is neither.
         AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
     """
     if isinstance(loader, PlannedLoader):
@@ -247,23 +257,32 @@ def taken_over(loader: Any) -> tuple[Grid, bool]:
     if batches is None and isinstance(loader.sampler, BatchSampler):
         batches = loader.sampler
     if batches is None:
-        return Grid(1, False), _shuffles(loader.sampler, loader.dataset)
-    if type(batches) is not BatchSampler:
+        batch_size, drop_last, sampler = 1, False, loader.sampler
+    elif type(batches) is BatchSampler:
+        batch_size, drop_last, sampler = batches.batch_size, batches.drop_last, batches.sampler
+    else:
         raise _unknown(batches, "batch sampler")
-    shuffles = _shuffles(cast("Sampler[int]", batches.sampler), loader.dataset)
-    return Grid(batches.batch_size, batches.drop_last), shuffles
+    shuffles = _shuffles(cast("Sampler[int]", sampler), loader.dataset, ranks)
+    if remainder not in (None, "pad", "drop"):
+        raise SettingError(f"wrap(remainder={remainder!r})", "'pad', 'drop' or None")
+    is_dropped = type(sampler) is DistributedSampler and sampler.drop_last
+    grid = Grid(
+        batch_size=batch_size,
+        drop_last=drop_last,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        drops_remainder=is_dropped if remainder is None else remainder == "drop",
+    )
+    return grid, shuffles
 
 
-def _shuffles(sampler: Any, dataset: Any) -> bool:
+def _shuffles(sampler: Any, dataset: Any, ranks: Ranks) -> bool:
     kind = type(sampler)
     if kind not in (SequentialSampler, RandomSampler, DistributedSampler):
         raise _unknown(sampler, "sampler")
-    if kind is DistributedSampler and sampler.num_replicas > 1:
-        raise SamplerError(
-            f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
-            "one rank: pruning on several is not built yet",
-            "Train in one process, or without the pruner on several",
-        )
+    if kind is DistributedSampler:
+        _require_same_ranks(sampler, ranks)
+        return bool(sampler.shuffle)
     drawn = " with replacement" if getattr(sampler, "replacement", False) else ""
     if drawn or len(sampler) != len(dataset):
         raise SamplerError(
@@ -272,7 +291,18 @@ def _shuffles(sampler: Any, dataset: Any) -> bool:
             "How often a sample is trained is the pruner's to decide; to train on a part of the "
             "data set, wrap a loader of torch.utils.data.Subset",
         )
-    return kind is RandomSampler or (kind is DistributedSampler and bool(sampler.shuffle))
+    return kind is RandomSampler
+
+
+def _require_same_ranks(sampler: DistributedSampler[Any], ranks: Ranks) -> None:
+    if (sampler.rank, sampler.num_replicas) != (ranks.rank, ranks.world_size):
+        raise SamplerError(
+            f"DistributedSampler(num_replicas={sampler.num_replicas}, rank={sampler.rank}) "
+            f"where torch.distributed says {ranks}",
+            "the same rank and number of ranks",
+            "Call torch.distributed.init_process_group first, and leave both to the sampler; "
+            "to train in one process, build the loader with shuffle=True",
+        )
 
 
 def _unknown(sampler: Any, kind: str) -> SamplerError:

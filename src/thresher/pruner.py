@@ -21,9 +21,10 @@ from thresher.loader import planned, taken_over
 from thresher.methods._method import Method
 from thresher.outline import known
 from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
+from thresher.parallel.ranks import Ranks
 from thresher.plan import Plan
 from thresher.planning import Protection
-from thresher.refreshing import Refresher, judge_of
+from thresher.refreshing import judge_of, refresh_of
 from thresher.replacement import Replacement, require_replaceable
 from thresher.scores.scoring import BatchScores
 from thresher.settings import Data, Settings
@@ -115,30 +116,39 @@ class Pruner:
         return self._clock
 
     def wrap(
-        self, loader: _Loader, *, score_fn: Callable[[Any], BatchScores] | None = None
+        self,
+        loader: _Loader,
+        *,
+        score_fn: Callable[[Any], BatchScores] | None = None,
+        remainder: Literal["pad", "drop"] | None = None,
     ) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
         The loader's class, data set, collate function, workers and all other settings stay; the
-        loader itself is untouched. `len` of the result is a true number of batches.
+        loader itself is untouched. `len` of the result is a true number of batches. Where
+        `torch.distributed` has several ranks, each trains its part of every global batch.
 
         Args:
             loader: the user's.
             score_fn: scores a batch by an extra forward pass, as `thresher.scores.scoring` makes
                 it, for online methods and those that refresh scores.
+            remainder: what ranks do about a last batch that they cannot share evenly: "pad" it, by
+                copies that do not count, or "drop" samples; None: as a DistributedSampler was told.
 
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
             SettingError: an online method got no `score_fn`.
             DatasetChangedError: another length than an earlier loader's or a checkpoint's.
         """
-        grid, shuffled = taken_over(loader)
+        ranks = Ranks.found()
+        grid, shuffled = taken_over(loader, ranks, remainder)
         judge = judge_of(loader, self.method, score_fn)
-        visits = self.settings.visits(grid.batch_size)
+        visits = self.settings.visits(grid.global_size)
         data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
         clock = self._clock or self._start(data)
         clock.require_same(data, is_wrapped=self._course is not None)
-        clock.refresh = None if judge is None else Refresher(loader, judge, grid.batch_size)
+        clock.join(ranks, grid)
+        clock.refresh = refresh_of(loader, judge, grid, clock.team.exchange)
         self._course = Course(loader.dataset, clock, grid)
         return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge))
 
@@ -193,7 +203,8 @@ class Pruner:
             holder, (progress, place) = None, hand.place_of(batch.as_ids(ids))
         batch.require_length(losses, place)
         if not self._has_seen_losses:
-            batch.check_first_losses(losses)
+            if not clock.team.are_many:  # one rank must not stop alone
+                batch.check_first_losses(losses)
             self._factors.put_on(progress.plan)
             self._has_seen_losses = True
         clock.admit(progress)
@@ -271,25 +282,38 @@ class Pruner:
         clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
 
     def report(self) -> Report:
-        """Return what was trained and saved so far; closes nothing."""
+        """Return what was trained and saved so far; closes nothing, and asks no other rank.
+
+        On several ranks numbers are of all of them; of an epoch whose scores were not gathered yet,
+        as if all had come as far as this one, with the broken scores of this one alone.
+        """
         return reported(self._clock, self.method, self.settings, is_complete=self.finished)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
-        return packed(self._running(), self.settings)
+    def state_dict(self, *, gather: bool = False) -> dict[str, Any]:
+        """Return everything a run needs to continue exactly: tensors of fixed shape and scalars.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+        On several ranks all states are equal at the end of an epoch. In the middle of one, every
+        rank has to call `state_dict(gather=True)`; without, the others' scores would be missing,
+        and the state is refused when it is loaded.
+        """
+        return packed(self._running(), self.settings, gather=gather)
+
+    def load_state_dict(self, state: dict[str, Any], *, resplit: bool = False) -> None:
         """Continue from a saved state; afterwards loops start at `pruner.epoch`.
 
+        Args:
+            state: of any number of ranks with as many samples in a global batch.
+            resplit: cut what is left of an epoch anew if global batches are of another size.
+
         Raises:
-            CheckpointError: it is of another method, run or format.
+            CheckpointError: it is of another method, run or format, or of one rank of several.
             DatasetChangedError: it is of a data set of another length.
         """
         require_continuable(state, self.method, self.settings)
         data = Data(**{name: state[name] for name in Data._fields})
         clock = self._clock or self._start(data)
         clock.require_same(data, is_wrapped=self._course is not None)
-        clock.load_state_dict(state["clock"])
+        clock.load_state_dict(state["clock"], resplit=resplit)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path` atomically: an older file survives whatever goes wrong."""

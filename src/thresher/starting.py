@@ -29,6 +29,9 @@ def started(
     Raises:
         SettingError: protected samples or labels do not fit the data set.
     """
+    # The package's own attribute, which is there once all of it is imported.
+    from thresher import __version__
+
     protection.check(data.num_samples)
     return Clock(
         _epochs(data, method, settings, protection),
@@ -37,6 +40,12 @@ def started(
         steps=settings.steps,
         log=log,
         opened=opened,
+        about={
+            "version of Thresher": __version__,
+            "method": repr(method),
+            "settings": repr(settings),
+            "number of samples": data.num_samples,
+        },
     )
 
 
