@@ -72,6 +72,24 @@ class Tally:
         self.squares += float(np.square(weights, dtype=np.float64).sum())
         self.largest = max(self.largest, float(weights.max(initial=0.0)))
 
+    def times(self, count: int) -> Tally:
+        """Return the sums of as many ranks as this; what was broken is this one's alone."""
+        return Tally(
+            num_reduced=self.num_reduced * count,
+            trained=self.trained * count,
+            non_finite=self.non_finite,
+            weights=self.weights * count,
+            squares=self.squares * count,
+            largest=self.largest,
+        )
+
+    def join(self, other: Tally) -> None:
+        """Add the sums of another part of the epoch."""
+        for field_ in fields(self):
+            mine, theirs = getattr(self, field_.name), getattr(other, field_.name)
+            both = max(mine, theirs) if field_.name == "largest" else mine + theirs
+            setattr(self, field_.name, both)
+
 
 def row_of(
     plan: Plan,

@@ -12,19 +12,20 @@ from dataclasses import replace
 from typing import Any, final
 
 from thresher.accounting import Row, metrics, rows_from_tensor, rows_to_tensor
-from thresher.closing import Coming, Refresh, close, warn_of_broken, warn_of_silence
-from thresher.epochs import Epochs, adapted
-from thresher.errors import (
-    CheckpointError,
-    DatasetChangedError,
-    EpochError,
-    StaleBatchError,
+from thresher.closing import (
+    Coming,
+    Refresh,
+    close,
+    refuse_stale,
+    refuse_underivable,
+    warn_of_broken,
+    warn_of_silence,
 )
+from thresher.epochs import Epochs, adapted
+from thresher.errors import EpochError
 from thresher.grid import Grid
-from thresher.ledger import Ledger
 from thresher.outline import Outline
-from thresher.parallel.ranks import Ranks
-from thresher.parallel.team import Team, require_alone
+from thresher.parallel.team import Team
 from thresher.plan import Plan
 from thresher.progress import Progress
 from thresher.replacement import Replacement, replacement_from, state_of
@@ -91,9 +92,11 @@ class Clock:
         """The epoch in progress; its plan is made when it is first looked at."""
         if self._current is None:
             if self.team.ranks is None:
-                self.join(Ranks.found(), None)
+                self.join(None)
             start = time.perf_counter()
-            current = self._begin(self.ledger, self.epoch, self._visits)
+            current = self.epochs.begin(
+                self.ledger, self.budget, epoch=self.epoch, visits=self._visits
+            )
             self._planning_seconds = time.perf_counter() - start
             if self._pending is not None:
                 self._resume(current, self._pending)
@@ -101,29 +104,21 @@ class Clock:
             self._current, self._pending = current, None
         return self._current
 
-    def join(self, ranks: Ranks, grid: Grid | None) -> None:
-        """Let this process train its part of each epoch, as the loader cuts it if there is one.
+    def join(self, grid: Grid | None) -> None:
+        """Train this rank's part of each epoch from now on, as its loader cuts it if it has one.
 
         Raises:
-            SettingError: batches were trained that were dealt out otherwise.
-            CheckpointError: a loaded epoch was begun with other batches.
+            SettingError, CheckpointError: the epoch was begun with other batches.
         """
-        team, current = self.team, self._current
-        is_same = (ranks, grid) == (team.ranks, team.grid)
-        if current is not None and current.reduced_here and not is_same:
-            require_alone(team.ranks, ranks)
-        team.join(ranks, grid)
-        if team.exchange is not None and not is_same:
-            self.epochs = self.epochs.dealt(team.exchange, grid)
-            self._drop_plans()
+        current = self._current
+        is_begun = current is not None and current.reduced_here > 0
+        if self.team.join(grid, is_begun=is_begun) and self.team.exchange is not None:
+            self.epochs = self.epochs.dealt(self.team.exchange, grid)
+            # Plans are dealt out anew, and what was loaded is put into them again.
+            self._pending = self._pending or self._loaded
+            self._current = self._open = self._coming = None
         elif self._loaded is not None and current is not None:
-            self._require_same_batches(current, self._loaded)
-
-    def _drop_plans(self) -> None:
-        """Let plans be made again, and what was loaded be put into them."""
-        self._pending = self._pending or self._loaded
-        self._current = self._open = self._coming = None
-
+            self._require_same_batches(current)
 
     @property
     def steps_done(self) -> int:
@@ -155,8 +150,7 @@ class Clock:
     def next(self, stop: int) -> Progress:
         """Return what a new pass trains: the rest of a loaded epoch, a new one, or the coming one.
 
-        Args:
-            stop: how many of the current plan's positions the loader trains.
+        `stop` is how many of the current plan's positions the loader trains.
         """
         current = self.current
         if current.reduced_here or current.seen >= stop:
@@ -191,28 +185,21 @@ class Clock:
         if progress is self._open:
             self._coming = None
             return
-        self.team.require_unchanged()
+        self.team.begin_training()
         if progress is self._current:
             self._open, self._coming, self._loaded = progress, None, None
             return
         coming = self._coming
         if coming is None or progress is not coming.progress:
-            raise StaleBatchError(
-                f"This batch is of a plan of epoch {progress.plan.epoch} that no longer holds "
-                f"(epoch {self.epoch} is in progress)",
-                "a batch of the current plan, or of the newest plan of the next epoch",
-                "Training a batch of an epoch drops the plan made early for the next one; "
-                "start a new pass with iter(loader)",
-            )
+            refuse_stale(progress, self.epoch)
         self._close(coming)
 
     def _close(self, coming: Coming) -> None:
         assert self._current is not None
         facts = self._current.plan.facts
         # A pass may have come to its end, and counted what it skipped, after the plan was made.
-        row = self._counted(
-            replace(coming.row, skipped_batches=self._current.skipped), self._current
-        )
+        row = replace(coming.row, skipped_batches=self._current.skipped)
+        row = self._counted(row, self._current)
         self.team.start_epoch()
         self.rows.append(row)
         self._visits += len(self._current.plan)
@@ -235,7 +222,7 @@ class Clock:
         current = self._current if self._pending is None else self.current
         if current is None or not current.micro_batches:
             return list(self.rows)
-        return [*self.rows, self._counted(self._timed(current.row()), current)]
+        return [*self.rows, self._counted(current.row(), current)]
 
     def replace_subset(self, replacement: Replacement) -> None:
         """Put a subset in force from the next epoch that is not begun yet."""
@@ -247,41 +234,35 @@ class Clock:
 
     def require_same(self, data: Data, *, is_wrapped: bool = False) -> None:
         """Refuse another data set length, or another order once a loader or a plan has one."""
-        if data.num_samples != self.budget.num_samples:
-            raise DatasetChangedError(
-                f"A data set of {data.num_samples} samples",
-                f"{self.budget.num_samples}, as this run began with",
-                "Ids are positions in the data set; for a changed one start a new Pruner",
-            )
         is_fixed = is_wrapped or self._current is not None
-        self.epochs = adapted(self.epochs, data, is_fixed=is_fixed)
+        self.epochs = adapted(self.epochs, data, self.budget.num_samples, is_fixed=is_fixed)
 
     def _make_coming(self, current: Progress) -> Coming:
         ledger, row = close(current, self.ledger, self.epochs.method, self.refresh)
         if self._replacement is not None:
             self._replacement.put_into(ledger)
         start = time.perf_counter()
-        progress = self._begin(ledger, self.epoch + 1, self._visits + len(current.plan))
+        visits = self._visits + len(current.plan)
+        progress = self.epochs.begin(ledger, self.budget, epoch=self.epoch + 1, visits=visits)
         seconds = time.perf_counter() - start
-        return Coming(progress, ledger, self._timed(row), seconds, current.micro_batches)
-
-    def _timed(self, row: Row) -> Row:
-        return replace(row, planning_seconds=row.planning_seconds + self._planning_seconds)
+        return Coming(progress, ledger, row, seconds, current.micro_batches)
 
     def _counted(self, row: Row, progress: Progress) -> Row:
-        sent, seconds = self.team.sent()
-        dropped = self.team.dropped(len(progress.plan))
-        return replace(row, dropped=dropped, bytes_sent=sent, gathering_seconds=seconds)
-
-    def _begin(self, ledger: Ledger, epoch: int, visits: int) -> Progress:
-        return self.epochs.begin(ledger, self.budget, epoch=epoch, visits=visits)
+        sent, gathering = self.team.sent()
+        return replace(
+            row,
+            dropped=self.team.dropped(len(progress.plan)),
+            bytes_sent=sent,
+            planning_seconds=row.planning_seconds + self._planning_seconds,
+            gathering_seconds=gathering,
+        )
 
     def state_dict(self, *, gather: bool = False) -> dict[str, Any]:
         """Return the ledger at the epoch's start and the epoch's scores so far; closes nothing."""
         if gather:
             self.current.gather()
         return {
-            "ranks": self.team.state(is_whole=self.current.is_whole),
+            "ranks": self.team.state_dict(is_whole=self.current.is_whole),
             "epoch": self.epoch,
             "visits": self._visits,
             "steps": self._steps_closed,
@@ -302,22 +283,18 @@ class Clock:
         self._pending = {
             "progress": state["progress"],
             "checksum": state["plan_checksum"],
-            "ranks": None if resplit else state["ranks"],
         }
         self._replacement = replacement_from(state["replacement"])
+        self.team.load_state_dict(state["ranks"], resplit=resplit)
         self._current = self._open = self._coming = self._loaded = None
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
         if progress.plan.checksum() != pending["checksum"]:
-            raise CheckpointError(
-                f"The plan of epoch {self.epoch} cannot be derived again from this checkpoint",
-                "the loader order, protected samples and torch random stream it was saved with",
-                "Restore those, or continue from a checkpoint that was saved with these",
-            )
+            refuse_underivable(self.epoch)
         progress.load_state_dict(pending["progress"])
-        self._require_same_batches(progress, pending)
+        self._require_same_batches(progress)
 
-    def _require_same_batches(self, progress: Progress, pending: dict[str, Any]) -> None:
-        grid, saved = self.team.grid, pending["ranks"]
-        if grid is not None and saved is not None and 0 < progress.seen < progress.stop(grid):
-            self.team.require_same_batches(saved)
+    def _require_same_batches(self, progress: Progress) -> None:
+        grid = self.team.grid
+        if grid is not None and 0 < progress.seen < progress.stop(grid):
+            self.team.require_same_batches(grid)

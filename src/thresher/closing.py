@@ -6,12 +6,17 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import NoReturn, final
 
 from torch import Tensor
 
 from thresher.accounting import Row
-from thresher.errors import AllLossesNaNError, ThresherWarning
+from thresher.errors import (
+    AllLossesNaNError,
+    CheckpointError,
+    StaleBatchError,
+    ThresherWarning,
+)
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Plan
@@ -31,6 +36,26 @@ class Coming:
     row: Row
     planning_seconds: float
     micro_batches: int
+
+
+def refuse_stale(progress: Progress, epoch: int) -> NoReturn:
+    """Say that a batch came too late."""
+    raise StaleBatchError(
+        f"This batch is of a plan of epoch {progress.plan.epoch} that no longer holds "
+        f"(epoch {epoch} is in progress)",
+        "a batch of the current plan, or of the newest plan of the next epoch",
+        "Training a batch of an epoch drops the plan made early for the next one; "
+        "start a new pass with iter(loader)",
+    )
+
+
+def refuse_underivable(epoch: int) -> NoReturn:
+    """Say that what was loaded is of another plan."""
+    raise CheckpointError(
+        f"The plan of epoch {epoch} cannot be derived again from this checkpoint",
+        "the loader order, protected samples and torch random stream it was saved with",
+        "Restore those, or continue from a checkpoint that was saved with these",
+    )
 
 
 def warn_of_broken(row: Row, *, stacklevel: int) -> None:

@@ -55,6 +55,7 @@ class DealtProgress(Progress):
         self._exchange = exchange
         self._grid = grid
         self._has_agreed = False
+        self._seen_before = 0  # on all ranks, when a checkpoint was loaded
         self._whole: Trace | None = None
         self._whole_at = 0
         self._lay(None)
@@ -121,11 +122,18 @@ class DealtProgress(Progress):
 
     @property
     def _is_complete(self) -> bool:
-        return self.seen >= len(self._inner.plan)
+        return self._inner.seen >= len(self._inner.plan)
 
     def _follow(self) -> None:
-        self.seen, self.micro_batches = self._inner.seen, self._inner.micro_batches
-        self.reduced_here = self._inner.reduced_here
+        inner = self._inner
+        self.micro_batches, self.reduced_here = inner.micro_batches, inner.reduced_here
+        self.seen = inner.seen
+        if self._layout is None:
+            # Positions are of the whole plan then; the others are as far as this rank.
+            here = inner.seen - self._seen_before
+            self.seen = min(
+                self._seen_before + here * self._exchange.ranks.world_size, len(self._plan)
+            )
 
     def _common(self) -> dict[str, int]:
         return {
@@ -146,11 +154,9 @@ class DealtProgress(Progress):
         if padding is None or real is None:
             return self._inner.weighted_mean(place, losses)
         is_last = isinstance(place, slice) and place.start >= padding.start
-        share = padding.share if is_last else max(1, np.count_nonzero(real)) / len(real)
-        weighted = losses * self._inner.plan.weights[place].to(losses.device)
-        # Multiplied by zero, a copy's loss that is infinite would be NaN.
-        kept = torch.from_numpy(real).to(losses.device)
-        return torch.where(kept, weighted, 0).sum() / (len(real) * share)
+        share = None if is_last else max(1, np.count_nonzero(real)) / len(real)
+        weights = self._inner.plan.weights[place].to(losses.device)
+        return padding.mean(losses * weights, real, share)
 
     def release(self) -> None:
         """Free what only training needs."""
@@ -169,7 +175,7 @@ class DealtProgress(Progress):
         if self._layout is None:
             self._whole, of_ranks = merged_scattered(self._exchange, trace, same, told)
         else:
-            steps = (self._layout, self.seen, self._accumulation_steps)
+            steps = (self._layout, self._inner.seen, self._accumulation_steps)
             self._whole, of_ranks = merged(self._exchange, trace, same, told, *steps)
         self._whole_at = self.micro_batches
         self.skipped = int(of_ranks["skipped"].max())
@@ -224,6 +230,7 @@ class DealtProgress(Progress):
         assert isinstance(skipped, int)
         each, left = divmod(share_size, self._exchange.ranks.world_size)
         self._inner.load_state_dict({**state, "share_size": 0 if left else each})
+        self._seen_before = self._inner.seen
         self._follow()
         self.skipped, self._whole_at, self._has_agreed = skipped, self.micro_batches, False
 

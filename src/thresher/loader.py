@@ -224,12 +224,11 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
     )
 
 
-def taken_over(loader: Any, ranks: Ranks, remainder: str | None) -> tuple[Grid, bool]:
-    """Return how a loader batches, and whether it shuffles.
+def taken_over(loader: Any, remainder: str | None) -> tuple[Grid, bool]:
+    """Return how a loader batches on this rank, and whether it shuffles.
 
     Args:
         loader: the user's.
-        ranks: who trains.
         remainder: "pad" or "drop"; None does as a DistributedSampler was told, and else pads.
 
     Raises:
@@ -262,6 +261,7 @@ def taken_over(loader: Any, ranks: Ranks, remainder: str | None) -> tuple[Grid, 
         batch_size, drop_last, sampler = batches.batch_size, batches.drop_last, batches.sampler
     else:
         raise _unknown(batches, "batch sampler")
+    ranks = Ranks.found()
     shuffles = _shuffles(cast("Sampler[int]", sampler), loader.dataset, ranks)
     if remainder not in (None, "pad", "drop"):
         raise SettingError(f"wrap(remainder={remainder!r})", "'pad', 'drop' or None")
@@ -297,9 +297,8 @@ def _shuffles(sampler: Any, dataset: Any, ranks: Ranks) -> bool:
 def _require_same_ranks(sampler: DistributedSampler[Any], ranks: Ranks) -> None:
     if (sampler.rank, sampler.num_replicas) != (ranks.rank, ranks.world_size):
         raise SamplerError(
-            f"DistributedSampler(num_replicas={sampler.num_replicas}, rank={sampler.rank}) "
-            f"where torch.distributed says {ranks}",
-            "the same rank and number of ranks",
+            f"The DistributedSampler is for rank {sampler.rank} of {sampler.num_replicas}",
+            f"{ranks}, as torch.distributed has it",
             "Call torch.distributed.init_process_group first, and leave both to the sampler; "
             "to train in one process, build the loader with shuffle=True",
         )

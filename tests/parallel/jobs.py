@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,4 +64,45 @@ def plans(
     for method in methods:
         pruner, loader = wrapped(method, num_samples, global_size // world_size, epochs=epochs)
         found.append([epoch_of(pruner, loader, table)[0] for _ in range(epochs)])
+    return found
+
+
+def model() -> torch.nn.Linear:
+    """A linear model that is the same wherever it is made."""
+    linear = torch.nn.Linear(3, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.linspace(-1, 1, 6).view(2, 3))
+        linear.bias.zero_()
+    return linear
+
+
+def features(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs and classes of samples, by their ids."""
+    x = torch.stack([torch.frac(ids * c) for c in (0.618034, 0.414214, 0.732051)], 1).float()
+    return x, ids % 2
+
+
+def gradients(
+    rank: int, methods: list[Method], num_samples: int, global_size: int, epochs: int, options: Any
+) -> list[list[Tensor]]:
+    """Every step's gradient, averaged over the ranks as DDP does: one list for each method."""
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    found = []
+    for method in methods:
+        batch_size = global_size // world_size
+        pruner, loader = wrapped(method, num_samples, batch_size, epochs=epochs, **options)
+        linear, steps = model(), list[Tensor]()
+        for _ in range(epochs):
+            for ids in loader:
+                x, y = features(ids)
+                each = torch.nn.functional.cross_entropy(linear(x), y, reduction="none")
+                scores = named(method, (ids + 1).float())
+                loss = pruner.reduce(each, scores={**scores, "loss": (ids + 1).float()})
+                linear.zero_grad()
+                loss.backward()
+                gradient = torch.cat([p.grad.reshape(-1) for p in linear.parameters()])  # type: ignore[union-attr]
+                if world_size > 1:
+                    dist.all_reduce(gradient)
+                steps.append(gradient / world_size)
+        found.append(steps)
     return found

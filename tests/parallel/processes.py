@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def _answer(reader: Connection) -> Any:
     if not wait([reader], LIMIT):
         raise TimeoutError(f"a rank said nothing for {LIMIT} s: it hangs")
     try:
-        return reader.recv()
+        return pickle.loads(reader.recv_bytes())
     except EOFError:
         return Raised("EOFError", "the process died", "the process died without a word")
 
@@ -91,6 +92,7 @@ def _run(
         found = job(rank, *arguments)
     except Exception as error:
         found = Raised(type(error).__name__, str(error), traceback.format_exc())
-    writer.send(found)
+    # As bytes: tensors would be sent as handles of memory that dies with this process.
+    writer.send_bytes(pickle.dumps(found))
     # Whoever leaves first would break the others' connections.
     dist.destroy_process_group()

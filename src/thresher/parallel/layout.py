@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple, final
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from thresher.grid import Grid
 from thresher.steps import Place
@@ -165,12 +167,28 @@ class Padding(NamedTuple):
     share: float
 
     def is_real(self, place: Place) -> np.ndarray | None:
-        """Return whether each sample of a batch is no copy, bool (m,); None if all are beyond doubt
-        of another batch than the last.
+        """Return whether each sample of a batch is no copy, bool (m,); None if it is not the last.
+
+        A batch that a loop put together by ids may hold some samples of the last.
         """
         if isinstance(place, slice):
-            return None if place.stop <= self.start else np.arange(place.start, place.stop) < self.real
+            return (
+                None if place.stop <= self.start else np.arange(place.start, place.stop) < self.real
+            )
         return None if (place < self.start).all() else place < self.real
+
+    def mean(self, weighted: Tensor, real: np.ndarray, share: float | None = None) -> Tensor:
+        """Return this rank's part of the mean of a padded global batch: the sum over R / W.
+
+        Args:
+            weighted: w ℓ of each sample, shape (m,).
+            real: which of them are no copies, bool, (m,).
+            share: of the places of the global batch that are real; None: of the last one.
+        """
+        # Multiplied by zero, a copy's loss that is infinite would be NaN.
+        kept = torch.from_numpy(real).to(weighted.device)
+        divisor = len(real) * (self.share if share is None else share)
+        return torch.where(kept, weighted, 0).sum() / divisor
 
 
 def _is_as_planned(done: np.ndarray, size: int, grid: Grid) -> bool:

@@ -84,7 +84,9 @@ def merged_scattered(
         return torch.from_numpy(whole)
 
     scores = {
-        name: laid(exchange.gather(_filled(score.numpy()[places], size, np.nan)).reshape(-1), np.nan)
+        name: laid(
+            exchange.gather(_filled(score.numpy()[places], size, np.nan)).reshape(-1), np.nan
+        )
         for name, score in trace.scores.items()
     }
     return Trace(scores=scores, step=laid(all_steps, -1)), told

@@ -30,6 +30,9 @@ class Ranks:
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.world_size}"
+
     @property
     def are_many(self) -> bool:
         """Whether there is anybody to talk to."""
@@ -41,7 +44,7 @@ class Ranks:
         Every rank has to call it.
         """
         device = _device()
-        sent = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        sent = torch.from_numpy(np.array(values, order="C")).to(device)
         found = torch.empty((self.world_size, *sent.shape), dtype=sent.dtype, device=device)
         dist.all_gather(list(found.unbind(0)), sent)
         return found.cpu().numpy()

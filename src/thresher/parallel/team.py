@@ -31,31 +31,50 @@ class Team:
         self._about = about
         self._bytes_before = 0
         self._seconds_before = 0.0
+        self._loaded: dict[str, Any] | None = None
+        self._resplit = False
 
-    def join(self, ranks: Ranks, grid: Grid | None) -> None:
-        """Let the run be one of these ranks, whose loaders cut plans so."""
+    def join(self, grid: Grid | None, *, is_begun: bool) -> bool:
+        """Find the ranks, whose loaders cut plans by `grid`; return whether that is news.
+
+        Raises:
+            SettingError: it is, and `is_begun`: a part of the epoch was trained already.
+        """
+        ranks = Ranks.found()
+        if (ranks, grid) == (self.ranks, self.grid):
+            return False
+        if is_begun and (ranks.are_many or self.are_many):
+            raise SettingError(
+                "The loader was wrapped after batches of the epoch in progress were trained, on "
+                f"{ranks}",
+                "pruner.wrap before the first batch, once or always with the same batch size",
+                "Which rank trains which samples is fixed then",
+            )
         if ranks != self.ranks:
             self.exchange = Exchange(ranks, self._about) if ranks.are_many else None
         self.ranks, self.grid = ranks, grid
+        return True
 
     @property
     def are_many(self) -> bool:
         """Whether there are other ranks."""
         return self.exchange is not None
 
-    def require_unchanged(self) -> None:
-        """Refuse to train if `torch.distributed` was started, or stopped, in the meantime.
+    def begin_training(self) -> None:
+        """Forget how a loaded epoch was cut; from here on it is as it is now.
 
         Raises:
-            SettingError: every rank would train everything.
+            SettingError: `torch.distributed` was started, or stopped, in the meantime, so that
+                every rank would train everything.
         """
         now = Ranks.found()
         if now != self.ranks:
             raise SettingError(
-                f"torch.distributed says {now}",
+                f"This process is {now} for torch.distributed",
                 f"{self.ranks}, as when the run found out which part of the data is its own",
                 "Call torch.distributed.init_process_group before pruner.wrap and pruner.plan",
             )
+        self._loaded = None
 
     def sent(self) -> tuple[int, float]:
         """Return the bytes this rank sent, and the seconds that took, since `start_epoch`."""
@@ -74,13 +93,15 @@ class Team:
         """Return how many of so many planned samples no rank trains."""
         return 0 if self.grid is None else planned - self.grid.covered(planned)
 
-    def state(self, *, is_whole: bool) -> dict[str, Any]:
-        """Return what a checkpoint has to know.
+    def state_dict(self, *, is_whole: bool) -> dict[str, Any]:
+        """Return how epochs are dealt out.
 
         Args:
-            is_whole: whether the state has what all ranks trained.
+            is_whole: whether the state this is a part of has what all ranks trained.
         """
         grid = self.grid
+        if grid is None and self._loaded is not None:
+            return dict(self._loaded)
         return {
             "world_size": self.ranks.world_size if self.ranks else 1,
             "global_batch_size": grid.global_size if grid else 0,
@@ -88,43 +109,30 @@ class Team:
             "is_whole": is_whole,
         }
 
-    def require_same_batches(self, saved: Mapping[str, Any]) -> None:
-        """Refuse to cut the rest of an epoch in another way than it was begun.
+    def load_state_dict(self, state: Mapping[str, Any], *, resplit: bool) -> None:
+        """Take note of how the loaded epoch was dealt out, and whether that may change."""
+        self._loaded, self._resplit = dict(state), resplit
+
+    def require_same_batches(self, grid: Grid) -> None:
+        """Refuse to cut the rest of a loaded epoch in another way than it was begun.
 
         Raises:
-            CheckpointError: the batches to come would not be those that the saved run had before
-                it.
+            CheckpointError: the batches to come would not be those of the saved run.
         """
-        grid = self.grid
-        if grid is None or not saved["global_batch_size"]:
+        saved = self._loaded
+        if saved is None or self._resplit or not saved["global_batch_size"]:
             return
         size, world = saved["global_batch_size"], saved["world_size"]
-        same_size = size == grid.global_size
         drops = grid.drops_remainder or saved["drops_remainder"]
-        if same_size and (not drops or world == grid.world_size):
+        if size == grid.global_size and (not drops or world == grid.world_size):
             return
-        what = f"batches of {size} samples over {world} rank{'s' * (world > 1)}"
         raise CheckpointError(
-            f"The state is of the middle of an epoch that was cut into {what}"
-            + (", without the remainder" if saved["drops_remainder"] else ""),
+            f"The state is of the middle of an epoch that was cut into batches of {size} samples "
+            f"over {world} rank{'s' * (world > 1)}"
+            f"{', without the remainder' * saved['drops_remainder']}",
             f"batches of {grid.global_size} over {grid.world_size}, as this run has",
-            "Build the loader with a batch size that keeps batch size times ranks, or let what is "
-            "left be cut anew: pruner.load_state_dict(state, resplit=True)",
-        )
-
-
-def require_alone(before: Ranks | None, now: Ranks) -> None:
-    """Refuse to deal an epoch out anew after a part of it was trained.
-
-    Raises:
-        SettingError: there are, or were, several ranks.
-    """
-    if now.are_many or (before is not None and before.are_many):
-        raise SettingError(
-            "The loader was wrapped after batches of the epoch in progress were trained, on "
-            f"{now.world_size} rank{'s' * now.are_many}",
-            "pruner.wrap before the first batch, once or always with the same batch size",
-            "Which rank trains which samples is fixed then",
+            "Build the loader so that batch size times ranks stays, or let what is left be cut "
+            "anew: pruner.load_state_dict(state, resplit=True)",
         )
 
 
