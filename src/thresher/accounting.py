@@ -13,6 +13,8 @@ from torch import Tensor
 from thresher.plan import Plan, Trace
 from thresher.schedule import RATE_TOLERANCE
 
+_RANKS_HEAD = f" {'dropped':>8} {'bytes sent':>12} {'planning s':>10} {'gathering s':>11}"
+
 # Float64 squares of this many weights at a time.
 _CHUNK = 1 << 17
 
@@ -41,54 +43,6 @@ class Row:
     planning_seconds: float
     closing_seconds: float
     gathering_seconds: float = 0.0
-
-
-@final
-@dataclass(kw_only=True)
-class Tally:
-    """Running sums over the batches of an epoch that has no plan.
-
-    Args:
-        num_reduced: batches that were trained.
-        trained: samples that were.
-        non_finite: of them, those whose loss is NaN or infinite.
-        weights: Σ w.
-        squares: Σ w².
-        largest: the largest w.
-    """
-
-    num_reduced: int = 0
-    trained: int = 0
-    non_finite: int = 0
-    weights: float = 0.0
-    squares: float = 0.0
-    largest: float = 0.0
-
-    def add(self, weights: np.ndarray, *, is_new: bool) -> None:
-        """Count samples, (m,), of a batch that `is_new` or of which a part was counted."""
-        self.num_reduced += is_new
-        self.trained += len(weights)
-        self.weights += float(weights.sum(dtype=np.float64))
-        self.squares += float(np.square(weights, dtype=np.float64).sum())
-        self.largest = max(self.largest, float(weights.max(initial=0.0)))
-
-    def times(self, count: int) -> Tally:
-        """Return the sums of as many ranks as this; what was broken is this one's alone."""
-        return Tally(
-            num_reduced=self.num_reduced * count,
-            trained=self.trained * count,
-            non_finite=self.non_finite,
-            weights=self.weights * count,
-            squares=self.squares * count,
-            largest=self.largest,
-        )
-
-    def join(self, other: Tally) -> None:
-        """Add the sums of another part of the epoch."""
-        for field_ in fields(self):
-            mine, theirs = getattr(self, field_.name), getattr(other, field_.name)
-            both = max(mine, theirs) if field_.name == "largest" else mine + theirs
-            setattr(self, field_.name, both)
 
 
 def row_of(
@@ -251,6 +205,7 @@ class Report:
     def __str__(self) -> str:
         asked = "" if self.asked is None else f" (asked: {self.asked:.0%} over the run)"
         of = "" if self.epochs is None else f" of {self.epochs}"
+        on_ranks = any(row.bytes_sent for row in self.rows)
         lines = [
             f"{self.method} on {self.num_samples:,} samples, epoch {len(self.rows)}{of}",
             f"trained {self.trained:,} sample visits, saved {self.prune_rate:.1%}{asked}",
@@ -258,12 +213,12 @@ class Report:
             *self._extra(),
             "",
             f"{'epoch':>5} {'planned':>11} {'trained':>11} {'saved':>7} {'weight mean':>11} "
-            f"{'max':>7} {'effective':>11}",
+            f"{'max':>7} {'effective':>11}" + _RANKS_HEAD * on_ranks,
         ]
         lines += [
             f"{row.epoch:>5} {row.planned:>11,} {row.trained:>11,} "
             f"{1 - row.trained / self.num_samples:>7.1%} {row.weight_mean:>11.3f} "
-            f"{row.weight_max:>7.2f} {row.effective_samples:>11,.0f}"
+            f"{row.weight_max:>7.2f} {row.effective_samples:>11,.0f}" + _of_ranks(row) * on_ranks
             for row in self.rows
         ]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
@@ -272,6 +227,11 @@ class Report:
         if self.extra_forwards:
             each = self.extra_forwards / max(1, self.trained)
             yield f"extra forward passes {self.extra_forwards:,}, {each:.2f} a trained sample"
+
+
+def _of_ranks(row: Row) -> str:
+    seconds = f"{row.planning_seconds:>10.3f} {row.gathering_seconds:>11.3f}"
+    return f" {row.dropped:>8,} {row.bytes_sent:>12,} {seconds}"
 
 
 def _percent(share: float) -> str:

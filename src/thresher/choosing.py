@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thresher.accounting import Row, Tally
+from thresher.accounting import Row
 from thresher.chooser import ChoosingFeed, Laid
 from thresher.errors import ReducedTwiceError, SettingError, UnplannedIdError
 from thresher.grid import Grid
@@ -27,6 +27,7 @@ from thresher.progress import Progress
 from thresher.standings import Others
 from thresher.steps import Place
 from thresher.stream import Standing, Stream
+from thresher.tally import Tally
 
 
 @final
@@ -215,12 +216,8 @@ class ChosenProgress(Progress):
         return self._padding.is_real(first + part)
 
     def _common(self) -> dict[str, int]:
-        outline = self._outline
-        return {
-            "epoch": outline.epoch,
-            "plan": outline.checksum(),
-            "batch size": outline.batch_size,
-        }
+        plan = self._outline
+        return {"epoch": plan.epoch, "plan": plan.checksum(), "batch size": plan.batch_size}
 
     @property
     def is_whole(self) -> bool:

@@ -189,14 +189,14 @@ class ChosenEpochs:
                 "a loader",
                 "Call loader = pruner.wrap(loader, score_fn=...) first",
             )
-        facts, kept = dict[str, float](), 1.0
+        facts, kept, dealt = dict[str, float](), 1.0, None if self.exchange is None else self.grid
         if is_active(self.method, budget, epoch=epoch, visits=visits):
             share = target(self.method, budget, epoch=epoch, visits=visits)
             kept = self.method.kept if share is None else 1 - share
             facts = {"kept": kept} if share is None else {"kept": kept, "target": share}
         outline = Outline(
             epoch=epoch,
-            num_batches=-(-size // (batch * self._world_size)),
+            num_batches=-(-size // batch) if dealt is None else dealt.num_batches(size),
             batch_size=batch,
             num_candidates=0,
             num_samples=size,
@@ -205,12 +205,10 @@ class ChosenEpochs:
         )
         if kept < 1:
             outline = self._pruned(outline, kept)
-        rank = 0 if self.grid is None else self.grid.rank
+        rank = 0 if dealt is None else dealt.rank
         stream = Stream(size, self.seed, self.shuffled, rank, self._world_size)
         standing = Standing.of(ledger)
-        layout = None
-        if self.exchange is not None and self.grid is not None and not outline.num_candidates:
-            layout = Layout(size, self.grid)
+        layout = None if dealt is None or outline.num_candidates else Layout(size, dealt)
         return ChosenProgress(outline, self.method, stream, standing, self.exchange, layout)
 
     @property

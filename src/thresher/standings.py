@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from thresher.accounting import Row, Tally
+from thresher.accounting import Row
 from thresher.errors import CheckpointError
 from thresher.outline import Outline
 from thresher.parallel.exchange import Exchange
 from thresher.stream import Standing
+from thresher.tally import Tally
 
 
 @final

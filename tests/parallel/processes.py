@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -81,6 +82,9 @@ def _run(
     arguments: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "KAKURENBO wants samples it left out scored anew")
+    warnings.filterwarnings("ignore", ".* cannot save ")
     dist.init_process_group(
         "gloo",
         init_method=f"file://{store}",

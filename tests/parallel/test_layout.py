@@ -81,9 +81,7 @@ def test_a_layout_is_the_share_that_a_plan_gives(size: int, world: int, batch: i
 def test_merging_the_parts_gives_the_whole(
     size: int, world: int, batch: int, drop_last: bool, drops: bool
 ) -> None:
-    layouts = [
-        Layout(size, grid) for grid in grids(world, batch, drop_last=drop_last, drops=drops)
-    ]
+    layouts = [Layout(size, grid) for grid in grids(world, batch, drop_last=drop_last, drops=drops)]
     values = np.random.default_rng(0).random(size)
     parts = np.stack([layout.local(values) for layout in layouts])
     covered = layouts[0]._grid.covered(size)
@@ -127,7 +125,10 @@ def test_what_is_left_after_a_load_is_cut_anew_and_nothing_is_lost(
         rest = layout.num_local - grid.stop(len(left))
         mine = layout.local(np.arange(size))
         assert set(mine[:rest].tolist()) <= set(done.tolist())
-        assert mine[rest:].tolist() == left[Layout(len(left), grid).local(np.arange(len(left)))].tolist()
+        assert (
+            mine[rest:].tolist()
+            == left[Layout(len(left), grid).local(np.arange(len(left)))].tolist()
+        )
         if first.global_size == grid.global_size and np.array_equal(done, np.arange(len(done))):
             assert mine.tolist() == Layout(size, grid).local(np.arange(size)).tolist()
 
