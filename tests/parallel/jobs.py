@@ -31,10 +31,11 @@ def wrapped(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     remainder: Any = None,
+    pruner: Pruner | None = None,
     **loader: Any,
 ) -> tuple[Pruner, Any]:
     """A pruner and its loader over numbers, with the sampler that DDP asks for."""
-    pruner = Pruner(method, epochs=epochs, seed=seed, **(settings or {}))
+    pruner = pruner or Pruner(method, epochs=epochs, seed=seed, **(settings or {}))
     data = Numbers(num_samples)
     if dist.is_initialized():
         loader = {"sampler": DistributedSampler(data), **loader}
