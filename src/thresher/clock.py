@@ -289,9 +289,9 @@ class Clock:
         self._current = self._open = self._coming = self._loaded = None
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
+        progress.load_state_dict(pending["progress"])
         if progress.plan.checksum() != pending["checksum"]:
             refuse_underivable(self.epoch)
-        progress.load_state_dict(pending["progress"])
         self._require_same_batches(progress)
 
     def _require_same_batches(self, progress: Progress) -> None:
