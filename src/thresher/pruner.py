@@ -16,7 +16,7 @@ from thresher.checkpoint import load_safely, packed, require_continuable, save_a
 from thresher.clock import Clock
 from thresher.course import Course
 from thresher.hand import Hand
-from thresher.loader import planned, taken_over
+from thresher.loader import planned
 from thresher.methods._method import Method
 from thresher.outline import known
 from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
@@ -27,6 +27,7 @@ from thresher.replacement import Replacement, require_replaceable
 from thresher.scores.scoring import BatchScores
 from thresher.settings import Data, Settings
 from thresher.starting import refuse_without_data, reported, started
+from thresher.takeover import taken_over
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -260,9 +261,9 @@ class Pruner:
         clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
 
     def report(self) -> Report:
-        """Return what was trained and saved so far, by all ranks; closes nothing, asks nobody.
+        """Return what was trained and saved so far; closes nothing, and asks no other rank.
 
-        In the middle of an epoch others count as if they had come as far, without broken scores.
+        In the middle of an epoch they count as if as far as this one, without broken scores.
         """
         return reported(self._clock, self.method, self.settings, is_complete=self.finished)
 

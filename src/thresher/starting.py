@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+from thresher import __version__
 from thresher.accounting import Report
 from thresher.clock import Clock
 from thresher.epochs import ChosenEpochs, Epochs, PlannedEpochs
@@ -40,9 +41,6 @@ def started(
     Raises:
         SettingError: protected samples or labels do not fit the data set.
     """
-    # The package's own attribute, which is there once all of it is imported.
-    from thresher import __version__
-
     protection.check(data.num_samples)
     return Clock(
         _epochs(data, method, settings, protection),
