@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -138,11 +139,15 @@ class DealtProgress(Progress):
     def _common(self) -> dict[str, int]:
         return {
             "epoch": self._plan.epoch,
-            "plan": self._plan.checksum(),
+            "plan": self._checksum,
             "batch size": 0 if self._grid is None else self._grid.batch_size,
             "samples of a rank": len(self._inner.plan),
             "accumulation steps": self._accumulation_steps,
         }
+
+    @cached_property
+    def _checksum(self) -> int:
+        return self._plan.checksum()
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
         """Return this rank's part of the mean over the global batch: that of the ranks' is it.

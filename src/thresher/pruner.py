@@ -283,8 +283,7 @@ class Pruner:
             resplit: let what is left of an epoch be cut anew if they are not as many.
 
         Raises:
-            CheckpointError: it is of another method, run or format, or of one rank of several.
-            DatasetChangedError: it is of a data set of another length.
+            CheckpointError, DatasetChangedError: it is of another run, or of one rank of several.
         """
         require_continuable(state, self.method, self.settings)
         data = Data(**{name: state[name] for name in Data._fields})

@@ -154,6 +154,51 @@ def test_large_ids_keep_their_scores_in_half_precision() -> None:
     assert succeed(narrow, 2, kinds, first) == [[expected] * 6] * 2
 
 
+def budgeted(rank: int, world_size: int) -> list[Any]:
+    """A run of so many steps, of two micro-batches each, whose rate falls as it was designed."""
+    pruner = Pruner(RePB(prune_ratio=0.4, window=2), steps=20, accumulation_steps=2)
+    _, loader = jobs.wrapped(RePB(), SIZE, GLOBAL // world_size, epochs=1, pruner=pruner)
+    table, found = losses(SIZE, 30), list[Any]()
+    while not pruner.finished:
+        found.append((pruner.epoch, len(loader), pruner.plan(pruner.epoch).checksum()))
+        for ids in loader:
+            pruner.reduce(table[pruner.epoch][ids])
+    return [found, [row.trained for row in pruner.report().rows]]
+
+
+def test_a_budget_of_steps_and_accumulation_give_the_same_plans() -> None:
+    alone = budgeted(0, 1)
+    assert len(alone[0]) > 4
+    assert succeed(budgeted, 2, 2) == [alone] * 2
+
+
+def rates(rank: int, world_size: int) -> list[float]:
+    """The learning rate after each step of a paced scheduler."""
+    data, method = Numbers(SIZE), RePB(prune_ratio=0.4)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    options: Any = {"shuffle": True}
+    if dist.is_initialized():
+        options = {"sampler": torch.utils.data.DistributedSampler(data)}
+    plain = torch.utils.data.DataLoader(data, GLOBAL // world_size, **options)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, EPOCHS * len(plain))
+    pruner = Pruner(method, epochs=EPOCHS)
+    loader, paced = pruner.wrap(plain), pruner.pace(scheduler)
+    table, found = losses(SIZE, EPOCHS), list[float]()
+    for epoch in range(EPOCHS):
+        for ids in loader:
+            pruner.reduce(table[epoch][ids])
+            optimizer.step()
+            paced.step()
+            found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_a_paced_schedule_is_that_of_one_process() -> None:
+    alone = rates(0, 1)
+    assert alone[-1] == pytest.approx(0)
+    assert succeed(rates, 2, 2) == [alone] * 2
+
+
 def test_nobody_is_started_by_asking() -> None:
     """Outside of torch.distributed there is one rank, and nothing is sent."""
     pruner, loader = jobs.wrapped(InfoBatch(), SIZE, GLOBAL, epochs=4)

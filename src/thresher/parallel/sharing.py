@@ -24,7 +24,7 @@ def shared(score: Scoring, exchange: Exchange) -> Scoring:
         exchange.agree("scoring samples anew", {"samples to score anew": len(ids)})
         each = -(-len(ids) // exchange.ranks.world_size)
         first = exchange.ranks.rank * each
-        own = score(ids[torch.arange(first, first + each) % len(ids)])
+        own = score(ids[torch.arange(first, first + each, device="cpu") % len(ids)])
         table = exchange.gather(np.stack([values.numpy() for values in own.values()]))
         whole = table.swapaxes(0, 1).reshape(len(own), -1)[:, : len(ids)]
         return {name: torch.from_numpy(whole[k].copy()) for k, name in enumerate(own)}
