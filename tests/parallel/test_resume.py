@@ -145,8 +145,15 @@ def resumed(rank: int, state: Any, world_size: int, options: dict[str, Any]) -> 
     return trail
 
 
-def test_states_at_the_end_of_an_epoch_are_equal_and_load_without_gathering() -> None:
-    states = succeed(between_epochs, 2, 2)
+@pytest.fixture(scope="module")
+def states() -> list[list[Any]]:
+    """What `between_epochs` saves, on each of two ranks."""
+    return succeed(between_epochs, 2, 2)
+
+
+def test_states_at_the_end_of_an_epoch_are_equal_and_load_without_gathering(
+    states: list[list[Any]],
+) -> None:
     first, middle, second, third = range(4)
     for place in (first, second, third):
         assert not differences(states[0][place], states[1][place])
@@ -155,9 +162,11 @@ def test_states_at_the_end_of_an_epoch_are_equal_and_load_without_gathering() ->
     assert differences(states[0][middle], states[1][middle])
 
 
-def test_the_state_of_one_rank_in_the_middle_of_an_epoch_is_refused_by_name() -> None:
-    state = succeed(between_epochs, 2, 2)[0][1]
-    for each in [*on_ranks(resumed, 2, state, 2, {}), *on_ranks(resumed, 1, state, 1, {})]:
+def test_the_state_of_one_rank_in_the_middle_of_an_epoch_is_refused_by_name(
+    states: list[list[Any]],
+) -> None:
+    state = states[0][1]
+    for each in on_ranks(resumed, 2, state, 2, {}):
         assert isinstance(each, Raised)
         assert each.kind == "CheckpointError"
         assert "what one of 2 ranks has trained of an epoch" in each.message
@@ -170,8 +179,7 @@ def middle_of_an_epoch(rank: int, world_size: int, options: dict[str, Any]) -> A
     return copied(pruner.state_dict(gather=True))
 
 
-@pytest.mark.parametrize("is_loaded_first", [False, True])
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize(("world_size", "is_loaded_first"), [(1, False), (2, True)])
 def test_other_global_batches_are_refused_unless_told_to_cut_anew(
     world_size: int, is_loaded_first: bool
 ) -> None:
