@@ -151,3 +151,26 @@ def test_eleven_samples_over_two_ranks_in_batches_of_two(
 ) -> None:
     grid = grids(2, 2, drop_last=drop_last, drops=drops)[0]
     assert (grid.stop(11), grid.covered(11)) == expected
+
+
+def test_a_batch_put_together_by_ids_knows_its_copies_too() -> None:
+    """Five samples over four ranks in batches of one: the last one is a copy on three of them."""
+    padding = Layout(5, grids(4, 1)[1]).padding()
+    assert padding is not None
+    assert (padding.start, padding.real, padding.share) == (1, 1, 0.25)
+    assert padding.is_real(slice(0, 1)) is None
+    assert padding.is_real(np.array([0])) is None
+    mixed = padding.is_real(np.array([1, 0]))
+    assert mixed is not None
+    assert mixed.tolist() == [False, True]
+    losses = torch.tensor([torch.inf, 3.0])
+    assert padding.mean(losses, mixed, 0.5).item() == 3, "the mean of what is no copy"
+    assert padding.mean(losses[:1], mixed[:1]).item() == 0
+    assert padding.mean(torch.tensor([3.0]), np.array([True])).item() == 12, "times W / R"
+
+
+def test_without_copies_there_is_nothing_to_mask() -> None:
+    assert Layout(8, grids(2, 2)[0]).padding() is None
+    assert Layout(7, grids(2, 2, drop_last=True)[0]).padding() is None
+    assert Layout(7, grids(2, 2, drops=True)[1]).padding() is None
+    assert Layout(6, grids(2, 2)[1]).padding() is None, "the last batch is shared evenly"
