@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,26 @@ from typing import Any
 import torch
 
 from thresher.clock import Clock
-from thresher.errors import CheckpointError
+from thresher.errors import CheckpointError, ThresherWarning
 from thresher.methods._method import Method
+from thresher.parallel.team import require_whole
 from thresher.settings import Data, Settings
 
-_FORMAT = 1
+_FORMAT = 2
 _KEYS = ("method", "settings", *Data._fields, "clock")
 
 
-def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
+def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
     """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
+    state = clock.state_dict(gather=gather)
+    if not state["ranks"]["is_whole"]:
+        warnings.warn(
+            f"state_dict() in the middle of epoch {state['epoch']} holds what this rank has "
+            "trained, not the others, and will be refused when it is loaded; expected: "
+            "pruner.state_dict(gather=True) on every rank.",
+            ThresherWarning,
+            stacklevel=3,
+        )
     return {
         "format": _FORMAT,
         "method": repr(clock.epochs.method),
@@ -29,7 +40,7 @@ def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
         "visits": clock.budget.visits,
         "shuffled": clock.epochs.shuffled,
         "batch_size": clock.epochs.batch_size,
-        "clock": clock.state_dict(),
+        "clock": state,
     }
 
 
@@ -49,6 +60,7 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
             "Save all of Pruner.state_dict()",
         )
     settings.require_same(state["settings"], method, state["method"])
+    require_whole(state["clock"]["ranks"])
 
 
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:

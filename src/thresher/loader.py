@@ -13,17 +13,11 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
 )
 
-from thresher.course import Course, Grid
+from thresher.course import Course
 from thresher.errors import (
     AlreadyWrappedError,
-    IterableDatasetError,
-    SamplerError,
     StaleBatchError,
 )
 from thresher.hand import Hand
@@ -42,7 +36,8 @@ class PlannedSampler(DistributedSampler[Any]):
     """
 
     def __init__(self, course: Course) -> None:
-        super().__init__(course.dataset, num_replicas=1, rank=0)
+        grid = course.grid
+        super().__init__(course.dataset, num_replicas=grid.world_size, rank=grid.rank)
         self._course = course
 
     def __iter__(self) -> Iterator[int]:
@@ -217,69 +212,4 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
     # subclass that calls super() gets plain batches, already stripped.
     return cast(
         "type[PlannedLoader]", types.new_class(f"Planned{kind.__name__}", (kind, PlannedLoader))
-    )
-
-
-def taken_over(loader: Any) -> tuple[Grid, bool]:
-    """Return how a loader batches, and whether it shuffles.
-
-    Raises:
-        AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
-    """
-    if isinstance(loader, PlannedLoader):
-        raise AlreadyWrappedError(
-            "The loader is wrapped already", "the loader you built", "Call pruner.wrap once"
-        )
-    if not isinstance(loader, DataLoader):
-        raise SamplerError(
-            f"wrap got a {type(loader).__name__}",
-            "a torch.utils.data.DataLoader or a subclass of it",
-            "Without a DataLoader, drive the run with pruner.plan(epoch) and "
-            "pruner.reduce(losses, ids=ids)",
-        )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise IterableDatasetError(
-            f"{type(loader.dataset).__name__} has no sample ids",
-            "a map-style data set, with __getitem__ and __len__",
-            "A historical method remembers each sample by its position; use a map-style data set",
-        )
-    batches = loader.batch_sampler
-    if batches is None and isinstance(loader.sampler, BatchSampler):
-        batches = loader.sampler
-    if batches is None:
-        return Grid(1, False), _shuffles(loader.sampler, loader.dataset)
-    if type(batches) is not BatchSampler:
-        raise _unknown(batches, "batch sampler")
-    shuffles = _shuffles(cast("Sampler[int]", batches.sampler), loader.dataset)
-    return Grid(batches.batch_size, batches.drop_last), shuffles
-
-
-def _shuffles(sampler: Any, dataset: Any) -> bool:
-    kind = type(sampler)
-    if kind not in (SequentialSampler, RandomSampler, DistributedSampler):
-        raise _unknown(sampler, "sampler")
-    if kind is DistributedSampler and sampler.num_replicas > 1:
-        raise SamplerError(
-            f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
-            "one rank: pruning on several is not built yet",
-            "Train in one process, or without the pruner on several",
-        )
-    drawn = " with replacement" if getattr(sampler, "replacement", False) else ""
-    if drawn or len(sampler) != len(dataset):
-        raise SamplerError(
-            f"{kind.__name__} draws {len(sampler)} of {len(dataset)} samples{drawn}",
-            "each sample once an epoch: DataLoader(..., shuffle=True or False)",
-            "How often a sample is trained is the pruner's to decide; to train on a part of the "
-            "data set, wrap a loader of torch.utils.data.Subset",
-        )
-    return kind is RandomSampler or (kind is DistributedSampler and bool(sampler.shuffle))
-
-
-def _unknown(sampler: Any, kind: str) -> SamplerError:
-    return SamplerError(
-        f"The loader has a {kind} of its own, {type(sampler).__name__}",
-        "RandomSampler, SequentialSampler or DistributedSampler, in a plain BatchSampler",
-        "A plan fixes which samples are trained and in which order. Build the loader with "
-        "shuffle=True or False; to keep your order, drive the run with pruner.plan(epoch) and "
-        "pruner.reduce(losses, ids=ids)",
     )
