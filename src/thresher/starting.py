@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from thresher import __version__
+from thresher._version import __version__
 from thresher.accounting import Report
 from thresher.clock import Clock
 from thresher.epochs import ChosenEpochs, Epochs, PlannedEpochs
