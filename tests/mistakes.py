@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SubsetRandomSampler
 
 from thresher import InfoBatch, Omission, Pruner, RandomPruning, RePB, errors
 from thresher.errors import ThresherError
+from thresher.parallel.exchange import Exchange
 
 N = 12
 FAMILY = [
@@ -208,6 +210,20 @@ def a_state_of_another_method() -> None:
     Pruner(RePB(), epochs=5, num_samples=N).load_state_dict(state)
 
 
+class TwoRanks:
+    """What ranks gather whose batches are of 3 and of 4 samples."""
+
+    rank, world_size = 0, 2
+
+    def gathered(self, values: np.ndarray) -> np.ndarray:
+        return np.stack([values, np.where(values == 3, 4, values)])
+
+
+def ranks_with_different_batches() -> None:
+    exchange = Exchange(cast("Any", TwoRanks()), {"method": "InfoBatch()"})
+    exchange.agree("opening an epoch", {"batch size": 3})
+
+
 MISTAKES: dict[Callable[[], None], tuple[type[ThresherError], str]] = {
     a_ratio_in_percent: (errors.SettingError, "If you meant 50 percent, write 0.5"),
     a_ratio_without_epochs: (errors.SettingError, r"epochs=\.\.\.\), or steps="),
@@ -238,4 +254,8 @@ MISTAKES: dict[Callable[[], None], tuple[type[ThresherError], str]] = {
     the_epoch_after_next: (errors.EpochError, r"plan\(2\); expected: 0, in progress, or 1"),
     an_epoch_without_a_batch: (errors.EmptyEpochError, "1 samples.*drop_last=False"),
     a_state_of_another_method: (errors.CheckpointError, r"InfoBatch\(.*RePB\("),
+    ranks_with_different_batches: (
+        errors.RanksDisagreeError,
+        r"batch size \(3 on rank 0; 4 on rank 1\).*loader and pruner alike",
+    ),
 }

@@ -54,7 +54,7 @@ def copied(state: Any) -> Any:
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
     """Where two nested states differ, to the bit; NaN equals NaN; seconds are left out."""
     if path.endswith("rows"):
-        a, b = a[:, :-2], b[:, :-2]  # the two fields in seconds
+        a, b = a[:, :-3], b[:, :-3]  # the three fields in seconds
     if isinstance(a, dict) and isinstance(b, dict):
         both = [d for k in a.keys() & b.keys() for d in differences(a[k], b[k], f"{path}/{k}")]
         return both + [f"{path}/{key} in one" for key in a.keys() ^ b.keys()]

@@ -78,9 +78,9 @@ def loader_without_warning(loader: Any) -> list[Any]:
 
 def test_a_state_of_another_format_is_refused() -> None:
     state = trained(built()).state_dict()
-    with pytest.raises(CheckpointError, match="format 99; expected: format 1"):
+    with pytest.raises(CheckpointError, match="format 99; expected: format 2"):
         built().load_state_dict({**state, "format": 99})
-    with pytest.raises(CheckpointError, match="format None; expected: format 1"):
+    with pytest.raises(CheckpointError, match="format None; expected: format 2"):
         built().load_state_dict({"model": torch.zeros(2)})
     with pytest.raises(CheckpointError, match=r"lacks settings, clock.*Save all"):
         built().load_state_dict({k: v for k, v in state.items() if k not in ("settings", "clock")})

@@ -85,8 +85,8 @@ SAMPLERS: dict[str, tuple[Any, str, str]] = {
     ),
     "several ranks": (
         DistributedSampler(DATA, num_replicas=2, rank=1),
-        "splits the data over 2 ranks",
-        "Train in one process",
+        "is for rank 1 of 2",
+        "rank 0 of 1, as torch.distributed has it.*to train in one process",
     ),
 }
 

@@ -9,6 +9,8 @@ loss = pruner.reduce(losses)        # instead of losses.mean()
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from thresher._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from thresher import errors, online, scores, static, windows
     from thresher.methods import (
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     )
     from thresher.plan import Plan
     from thresher.pruner import Pruner
-
-__version__ = "0.1.0"
 
 __all__ = [
     "KAKURENBO",

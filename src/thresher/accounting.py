@@ -13,6 +13,8 @@ from torch import Tensor
 from thresher.plan import Plan, Trace
 from thresher.schedule import RATE_TOLERANCE
 
+_RANKS_HEAD = f" {'dropped':>8} {'bytes sent':>12} {'planning s':>10} {'gathering s':>11}"
+
 # Float64 squares of this many weights at a time.
 _CHUNK = 1 << 17
 
@@ -20,7 +22,11 @@ _CHUNK = 1 << 17
 @final
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The numbers of one epoch; seconds are wall-clock, `asked` is the epoch's target or NaN."""
+    """The numbers of one epoch over all ranks; `asked` is the epoch's target or NaN.
+
+    Seconds are wall-clock, of this rank. `dropped` samples were planned but left out with the last
+    batch; `bytes_sent` were handed over by this rank, and `gathering_seconds` include waiting.
+    """
 
     epoch: int
     planned: int
@@ -32,38 +38,11 @@ class Row:
     effective_samples: float
     asked: float
     extra_forwards: int
+    dropped: int = 0
+    bytes_sent: int = 0
     planning_seconds: float
     closing_seconds: float
-
-
-@final
-@dataclass(kw_only=True)
-class Tally:
-    """Running sums over the batches of an epoch that has no plan.
-
-    Args:
-        num_reduced: batches that were trained.
-        trained: samples that were.
-        non_finite: of them, those whose loss is NaN or infinite.
-        weights: Σ w.
-        squares: Σ w².
-        largest: the largest w.
-    """
-
-    num_reduced: int = 0
-    trained: int = 0
-    non_finite: int = 0
-    weights: float = 0.0
-    squares: float = 0.0
-    largest: float = 0.0
-
-    def add(self, weights: np.ndarray, *, is_new: bool) -> None:
-        """Count samples, (m,), of a batch that `is_new` or of which a part was counted."""
-        self.num_reduced += is_new
-        self.trained += len(weights)
-        self.weights += float(weights.sum(dtype=np.float64))
-        self.squares += float(np.square(weights, dtype=np.float64).sum())
-        self.largest = max(self.largest, float(weights.max(initial=0.0)))
+    gathering_seconds: float = 0.0
 
 
 def row_of(
@@ -125,6 +104,9 @@ def metrics(row: Row, num_samples: int, facts: Mapping[str, float]) -> dict[str,
         "weight_mean": row.weight_mean,
         "weight_max": row.weight_max,
         "effective_ratio": row.effective_samples / row.planned,
+        "dropped": row.dropped,
+        "bytes_sent": row.bytes_sent,
+        "gathering_seconds": row.gathering_seconds,
         "planning_seconds": row.planning_seconds,
         "closing_seconds": row.closing_seconds,
         **facts,
@@ -176,7 +158,7 @@ class Report:
 
     @property
     def closing_seconds(self) -> float:
-        """Wall-clock spent digesting the scores of finished epochs."""
+        """Wall-clock spent digesting the scores of finished epochs, gathering them included."""
         return sum(row.closing_seconds for row in self.rows)
 
     @property
@@ -223,6 +205,7 @@ class Report:
     def __str__(self) -> str:
         asked = "" if self.asked is None else f" (asked: {self.asked:.0%} over the run)"
         of = "" if self.epochs is None else f" of {self.epochs}"
+        on_ranks = any(row.bytes_sent for row in self.rows)
         lines = [
             f"{self.method} on {self.num_samples:,} samples, epoch {len(self.rows)}{of}",
             f"trained {self.trained:,} sample visits, saved {self.prune_rate:.1%}{asked}",
@@ -230,12 +213,12 @@ class Report:
             *self._extra(),
             "",
             f"{'epoch':>5} {'planned':>11} {'trained':>11} {'saved':>7} {'weight mean':>11} "
-            f"{'max':>7} {'effective':>11}",
+            f"{'max':>7} {'effective':>11}" + _RANKS_HEAD * on_ranks,
         ]
         lines += [
             f"{row.epoch:>5} {row.planned:>11,} {row.trained:>11,} "
             f"{1 - row.trained / self.num_samples:>7.1%} {row.weight_mean:>11.3f} "
-            f"{row.weight_max:>7.2f} {row.effective_samples:>11,.0f}"
+            f"{row.weight_max:>7.2f} {row.effective_samples:>11,.0f}" + _of_ranks(row) * on_ranks
             for row in self.rows
         ]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
@@ -244,6 +227,11 @@ class Report:
         if self.extra_forwards:
             each = self.extra_forwards / max(1, self.trained)
             yield f"extra forward passes {self.extra_forwards:,}, {each:.2f} a trained sample"
+
+
+def _of_ranks(row: Row) -> str:
+    seconds = f"{row.planning_seconds:>10.3f} {row.gathering_seconds:>11.3f}"
+    return f" {row.dropped:>8,} {row.bytes_sent:>12,} {seconds}"
 
 
 def _percent(share: float) -> str:

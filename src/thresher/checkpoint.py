@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,17 +17,27 @@ from torch.serialization import get_crc32_options, set_crc32_options
 
 from thresher.clock import Clock
 from thresher.drafts import drafted
-from thresher.errors import CheckpointError
+from thresher.errors import CheckpointError, ThresherWarning
 from thresher.methods._method import Method
+from thresher.parallel.team import require_whole
 from thresher.settings import Data, Settings
 
-_FORMAT = 1
+_FORMAT = 2
 _KEYS = ("method", "settings", *Data._fields, "clock", "contents")
 
 
-def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
+def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
     """Return a run's state: tensors of fixed shape and plain scalars, and what it is a state of."""
-    state = {
+    state = clock.state_dict(gather=gather)
+    if not state["ranks"]["is_whole"]:
+        warnings.warn(
+            f"state_dict() in the middle of epoch {state['epoch']} holds what this rank has "
+            "trained, not the others, and will be refused when it is loaded; expected: "
+            "pruner.state_dict(gather=True) on every rank.",
+            ThresherWarning,
+            stacklevel=3,
+        )
+    whole = {
         "format": _FORMAT,
         "method": repr(clock.epochs.method),
         "settings": asdict(settings),
@@ -34,10 +45,10 @@ def packed(clock: Clock, settings: Settings) -> dict[str, Any]:
         "visits": clock.budget.visits,
         "shuffled": clock.epochs.shuffled,
         "batch_size": clock.epochs.batch_size,
-        "clock": clock.state_dict(),
+        "clock": state,
     }
     # Scores in a file that lost some of them would be missed only when they are needed.
-    return {**state, "contents": contents(state)}
+    return {**whole, "contents": contents(whole)}
 
 
 def contents(state: Mapping[str, Any], path: str = "") -> str:
@@ -84,6 +95,7 @@ def require_continuable(state: dict[str, Any], method: Method, settings: Setting
             "Save and load it whole, or use another checkpoint",
         )
     settings.require_same(state["settings"], method, state["method"])
+    require_whole(state["clock"]["ranks"])
 
 
 def _some(lines: set[str]) -> str:

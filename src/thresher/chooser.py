@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thresher.draws import Draws
 from thresher.id_batches import CandidateIds, IdBatch
 from thresher.judging import Judge
 from thresher.online._method import Candidates, Choice, OnlineMethod
@@ -65,6 +64,10 @@ class Chosen(Protocol):
         """The batch that was trained last."""
         ...
 
+    def everyone(self) -> np.ndarray:
+        """Return the ids of an epoch that trains all samples, in order: int64."""
+        ...
+
     def lay(self, batch: Laid) -> None:
         """Take note of a batch that is handed to a loop."""
         ...
@@ -103,7 +106,8 @@ class ChoosingFeed:
         """Return the ids to fetch."""
         plan = self._epoch.plan
         if not plan.num_candidates:
-            return _whole_batches(self._stream, plan, self._epoch.num_done, self._stop)
+            ids = self._epoch.everyone()
+            return _whole_batches(ids, plan.batch_size, self._epoch.num_done, self._stop)
         return _candidates(self._stream, plan, self._epoch.standing, self._asked)
 
     def batches(self, fetched: Iterator[Any]) -> Iterator[Any]:
@@ -113,8 +117,7 @@ class ChoosingFeed:
 
 # Functions, not methods of a chooser: its workers hold what asks them, and with a cycle they would
 # be left to the garbage collector, from which torch takes seconds to stop them.
-def _whole_batches(stream: Stream, plan: Outline, number: int, stop: int) -> Iterator[list[int]]:
-    ids, size = stream.order(plan.epoch), plan.batch_size
+def _whole_batches(ids: np.ndarray, size: int, number: int, stop: int) -> Iterator[list[int]]:
     return (
         IdBatch.of(ids[start : start + size]) for start in range(number * size, stop * size, size)
     )
@@ -228,7 +231,7 @@ class Chooser:
             kept=plan.facts["kept"],
             scores={},
             memory=standing.memory,
-            draws=Draws(self._stream.seed, asked.cursor),
+            draws=self._stream.draws(asked.cursor),
         )
         forwards = standing.forwards
         if self._method.wants_scores(candidates):

@@ -11,45 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thresher.accounting import Row, Tally
+from thresher.accounting import Row
 from thresher.chooser import ChoosingFeed, Laid
 from thresher.errors import ReducedTwiceError, SettingError, UnplannedIdError
+from thresher.grid import Grid
+from thresher.handed import Handed
 from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
+from thresher.parallel.exchange import Exchange
+from thresher.parallel.layout import Layout
 from thresher.progress import Progress
+from thresher.standings import Others
 from thresher.steps import Place
 from thresher.stream import Standing, Stream
-
-
-@final
-class _Handed:
-    """A batch in a loop's hands: the places that are its own, and which of them were trained."""
-
-    def __init__(self, laid: Laid, start: int) -> None:
-        self.laid = laid
-        self.start = start
-        self.seen = np.zeros(len(laid.ids), dtype=np.bool_)
-        self.weights = np.ones(len(laid.ids)) if laid.weights is None else laid.weights.numpy()
-
-    def part(self, place: Place) -> Place:
-        """Return a place of the epoch as one of this batch."""
-        if isinstance(place, slice):
-            return slice(place.start - self.start, place.stop - self.start)
-        return place - self.start
-
-    def locate(self, ids: np.ndarray) -> Place | None:
-        """Return where `ids` lie in the epoch if all are of this batch and none was trained."""
-        order = np.argsort(self.laid.ids)
-        found = np.searchsorted(self.laid.ids[order], ids)
-        positions = order[np.minimum(found, len(order) - 1)]
-        if (self.laid.ids[positions] != ids).any() or self.seen[positions].any():
-            return None
-        if len(ids) == len(order) and (positions == np.arange(len(ids))).all():
-            return slice(self.start, self.start + len(ids))
-        return positions + self.start
+from thresher.tally import Tally
 
 
 @final
@@ -64,6 +42,8 @@ class ChosenProgress(Progress):
         method: chooses.
         stream: the candidates.
         standing: where the run stands when the epoch begins.
+        exchange: to the other ranks, if any; each chooses among candidates of its own.
+        layout: how an epoch of all samples is dealt out to them.
 
     Attributes:
         standing: where the run stands after the last batch that was trained.
@@ -73,9 +53,18 @@ class ChosenProgress(Progress):
     """
 
     def __init__(
-        self, outline: Outline, method: OnlineMethod, stream: Stream, standing: Standing
+        self,
+        outline: Outline,
+        method: OnlineMethod,
+        stream: Stream,
+        standing: Standing,
+        exchange: Exchange | None = None,
+        layout: Layout | None = None,
     ) -> None:
         super().__init__()
+        self._others = Others(exchange)
+        self._layout = layout
+        self._padding = None if layout is None else layout.padding()
         self.standing = standing
         self.num_done = 0
         self.last: Laid | None = None
@@ -83,7 +72,7 @@ class ChosenProgress(Progress):
         self._outline = outline
         self._method = method
         self._stream = stream
-        self._handed: list[_Handed] = []
+        self._handed: list[Handed] = []
         self._starts: list[int] = []
         self._reduced: set[int] = set()
         self._tally = Tally()
@@ -98,6 +87,18 @@ class ChosenProgress(Progress):
         """Return what chooses the batches that are left, up to position `stop`."""
         assert judge is not None
         return ChoosingFeed(self, self._stream, judge, -(-stop // self._outline.batch_size))
+
+    def stop(self, grid: Grid) -> int:
+        """Return how many positions a pass of this rank trains."""
+        if not self._outline.num_candidates:
+            return grid.stop(len(self._outline))
+        chosen = self._outline.num_batches * self._outline.batch_size
+        return chosen - chosen % grid.batch_size if grid.drop_last else chosen
+
+    def everyone(self) -> np.ndarray:
+        """Return the ids of an epoch that trains all samples, in this rank's order."""
+        order = self._stream.order(self._outline.epoch)
+        return order if self._layout is None else self._layout.local(order)
 
     def ids_ahead(self, stop: int) -> Iterator[int]:
         """Refuse: nobody knows them.
@@ -115,7 +116,7 @@ class ChosenProgress(Progress):
         """Take note of a batch that is handed to a loop."""
         last = self._handed[-1] if self._handed else None
         start = 0 if last is None else last.start + len(last.seen)
-        self._handed.append(_Handed(batch, start))
+        self._handed.append(Handed(batch, start))
         self._starts.append(start)
 
     def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
@@ -139,11 +140,11 @@ class ChosenProgress(Progress):
             "Take ids = loader.batch_ids right after each fetch, and reduce each batch once",
         )
 
-    def _is_retold(self, handed: _Handed) -> bool:
+    def _is_retold(self, handed: Handed) -> bool:
         """Whether another batch of the same number was trained instead."""
         return handed.laid.number in self._reduced and not handed.seen.any()
 
-    def _find(self, place: Place) -> _Handed:
+    def _find(self, place: Place) -> Handed:
         first = place.start if isinstance(place, slice) else int(place[0])
         return self._handed[bisect_right(self._starts, first) - 1]
 
@@ -178,20 +179,56 @@ class ChosenProgress(Progress):
                 "one reduce for each batch",
                 "Train what the newest iterator of the loader yields",
             )
+        self._others.agree(self._common())
         batch, part = handed.laid, handed.part(place)
         handed.seen[part] = True
-        self._tally.add(handed.weights[part], is_new=batch.number not in self._reduced)
-        self._losses.append(next(iter(scores.values())).detach())
+        losses, weights = next(iter(scores.values())).detach(), handed.weights[part]
+        real = self._real(handed, place)
+        if real is not None:
+            weights, losses = weights[real], losses[torch.from_numpy(real).to(losses.device)]
+        self._tally.add(weights, is_new=batch.number not in self._reduced)
+        self._losses.append(losses)
         self._reduced.add(batch.number)
         self.micro_batches += 1
         self.reduced_here += 1
         if batch.number >= self.num_done:
             self.standing, self.last, self.num_done = batch.after, batch, batch.number + 1
-            self.seen = min(self.num_done * self._outline.batch_size, len(self._outline))
+            self.seen = self._seen()
             if batch.weights is None and set(self._method.needs) <= scores.keys():
                 self._learn(batch, scores)
         # What the method remembered then is not needed again, and there are many batches.
         handed.laid = batch._replace(after=Standing())
+        if self.num_done == self._outline.num_batches:
+            self.gather()
+
+    def _seen(self) -> int:
+        size = -(-len(self._outline) // self._others.world_size)
+        return min(self.num_done * self._outline.batch_size, size)
+
+    def _real(self, handed: Handed, place: Place) -> np.ndarray | None:
+        """Return which samples of a batch of all ranks' last are no copies; None if all others."""
+        if self._padding is None:
+            return None
+        part = handed.part(place)
+        first = handed.laid.number * self._outline.batch_size
+        if isinstance(part, slice):
+            return self._padding.is_real(slice(first + part.start, first + part.stop))
+        return self._padding.is_real(first + part)
+
+    def _common(self) -> dict[str, int]:
+        plan = self._outline
+        return {"epoch": plan.epoch, "plan": plan.checksum(), "batch size": plan.batch_size}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this rank knows where all of them stand."""
+        return self._others.known(self.micro_batches)
+
+    def gather(self) -> None:
+        """Get to know where all ranks stand, and what they have trained."""
+        if not self.is_whole:
+            same = {**self._common(), "batches trained": self.micro_batches}
+            self._others.gather(self.standing, self._count_broken(), same)
 
     def _learn(self, batch: Laid, scores: Mapping[str, Tensor]) -> None:
         # Nothing goes to the host for a method that learns nothing of it.
@@ -203,6 +240,9 @@ class ChosenProgress(Progress):
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
         """Return (1/m) Σ w_i ℓ_i over a batch; its weights go to the losses' device."""
         handed, scale = self._find(place), self._outline.scale
+        real = self._real(handed, place)
+        if real is not None and self._padding is not None:
+            return self._padding.mean(losses * scale, real)
         weights = handed.laid.weights
         if weights is None or not losses.numel():
             mean = losses.mean()
@@ -215,57 +255,44 @@ class ChosenProgress(Progress):
         """Free nothing: the batches in hand may still be trained."""
 
     def row(self) -> Row:
-        """Return the epoch's numbers so far."""
-        outline, tally = self._outline, self._count_broken()
-        # Batches vary in size; of those to come only the usual one is known.
-        due = len(outline) - tally.num_reduced * outline.batch_size
-        return Row(
-            epoch=outline.epoch,
-            planned=tally.trained + max(0, due),
-            trained=tally.trained,
-            skipped_batches=self.skipped,
-            non_finite=tally.non_finite,
-            weight_mean=outline.scale * tally.weights / max(1, tally.trained),
-            weight_max=outline.scale * tally.largest,
-            effective_samples=tally.weights**2 / (tally.squares or 1.0),
-            asked=outline.facts.get("target", float("nan")),
-            extra_forwards=self.standing.forwards,
-            planning_seconds=self.seconds,
-            closing_seconds=0.0,
-        )
+        """Return the epoch's numbers so far: if not gathered yet, as if all were as far as this."""
+        own, now = self._count_broken(), self.micro_batches
+        row = self._others.row(self._outline, now, own, self.standing.forwards)
+        return replace(row, skipped_batches=self.skipped, planning_seconds=self.seconds)
 
     def _count_broken(self) -> Tally:
-        if self._losses:
-            broken = sum((~losses.isfinite()).sum() for losses in self._losses)
-            self._tally.non_finite += int(broken)
-            self._losses = []
+        broken = sum((~losses.isfinite()).sum() for losses in self._losses)
+        self._tally.non_finite += int(broken)
+        self._losses = []
         return self._tally
 
     def digest(self, method: Method, ledger: Ledger) -> Row:
         """Let the ledger remember where the run stands; return the epoch's numbers."""
+        self.gather()
         self.standing.put_into(ledger)
         return self.row()
 
     def remembered(self, ledger: Ledger) -> Ledger:
-        """Return a ledger that says where the run stands now: from there it goes on."""
+        """Return a ledger that says where the run, or the first of all ranks, stands now."""
         now = ledger.copy()
-        self.standing.put_into(now)
+        self._others.first(self.micro_batches, self.standing).put_into(now)
         return now
 
     def state_dict(self) -> dict[str, object]:
         """Return how far the epoch came and what it trained; the ledger has the rest."""
+        now, others = self.micro_batches, self._others
         return {
-            "micro_batches": self.micro_batches,
+            "micro_batches": now,
             "skipped": self.skipped,
             "num_done": self.num_done,
-            "forwards": self.standing.forwards,
-            "tally": asdict(self._count_broken()),
+            "forwards": others.first(now, self.standing).forwards,
+            "tally": asdict(others.total(now, self._count_broken(), 0)[0]),
+            "standings": others.state_dict(now),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore an epoch that was interrupted."""
+        self.standing = self._others.load_state_dict(state, self.standing)
         self.micro_batches, self.skipped = state["micro_batches"], state["skipped"]
         self.num_done, self.reduced_here = state["num_done"], 0
-        self.standing = replace(self.standing, forwards=state["forwards"])
-        self._tally = Tally(**state["tally"])
-        self.seen = min(self.num_done * self._outline.batch_size, len(self._outline))
+        self.seen = self._seen()

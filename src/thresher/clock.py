@@ -7,23 +7,25 @@ when plan e + 1 is asked for; until then the plan of e + 1 is provisional.
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, final
 
 from thresher.accounting import Row, metrics, rows_from_tensor, rows_to_tensor
-from thresher.closing import Refresh, close
-from thresher.epochs import Epochs, adapted
-from thresher.errors import (
-    CheckpointError,
-    DatasetChangedError,
-    EpochError,
-    StaleBatchError,
-    ThresherWarning,
+from thresher.closing import (
+    Coming,
+    Refresh,
+    close,
+    refuse_stale,
+    refuse_underivable,
+    warn_of_broken,
+    warn_of_silence,
 )
-from thresher.ledger import Ledger
+from thresher.epochs import Epochs, adapted
+from thresher.errors import EpochError
+from thresher.grid import Grid
 from thresher.outline import Outline
+from thresher.parallel.team import Team
 from thresher.plan import Plan
 from thresher.progress import Progress
 from thresher.replacement import Replacement, replacement_from, state_of
@@ -32,18 +34,6 @@ from thresher.settings import Data
 
 # Rows of a run without a known number of epochs that a checkpoint keeps (its shape must be fixed).
 _OPEN_ENDED_ROWS = 1000
-
-
-@final
-@dataclass(frozen=True)
-class _Coming:
-    """The next epoch as the trace so far would make it."""
-
-    progress: Progress
-    ledger: Ledger
-    row: Row
-    planning_seconds: float
-    micro_batches: int
 
 
 @final
@@ -57,8 +47,10 @@ class Clock:
         steps: optimizer steps of a run that is measured in them.
         log: called with an epoch's numbers, and the optimizer steps so far, when it closes.
         opened: called with each plan when its first batch is trained.
+        about: what the runs of several ranks must have in common.
 
     Attributes:
+        team: the ranks that the run is dealt out to.
         refresh: scores samples anew for a method that wants it; None where no pass can be made.
     """
 
@@ -71,7 +63,9 @@ class Clock:
         steps: int | None = None,
         log: Callable[[dict[str, float], int], None] | None = None,
         opened: Callable[[Plan | Outline], None] | None = None,
+        about: Mapping[str, int | str] | None = None,
     ) -> None:
+        self.team = Team(about or {})
         self.epochs = epochs
         self.budget = budget
         self.accumulation_steps = accumulation_steps
@@ -86,8 +80,10 @@ class Clock:
         self.ledger = epochs.new_ledger(budget.num_samples)
         self._replacement: Replacement | None = None
         self._current: Progress | None = None
-        self._coming: _Coming | None = None
+        self._open: Progress | None = None  # the current one, once a batch of it was admitted
+        self._coming: Coming | None = None
         self._pending: dict[str, Any] | None = None
+        self._loaded: dict[str, Any] | None = None
         self._planning_seconds = 0.0
         self._has_warned = False
 
@@ -95,13 +91,34 @@ class Clock:
     def current(self) -> Progress:
         """The epoch in progress; its plan is made when it is first looked at."""
         if self._current is None:
+            if self.team.ranks is None:
+                self.join(None)
             start = time.perf_counter()
-            current = self._begin(self.ledger, self.epoch, self._visits)
+            current = self.epochs.begin(
+                self.ledger, self.budget, epoch=self.epoch, visits=self._visits
+            )
             self._planning_seconds = time.perf_counter() - start
             if self._pending is not None:
                 self._resume(current, self._pending)
+            self._loaded = self._pending
             self._current, self._pending = current, None
         return self._current
+
+    def join(self, grid: Grid | None) -> None:
+        """Train this rank's part of each epoch from now on, as its loader cuts it if it has one.
+
+        Raises:
+            SettingError, CheckpointError: the epoch was begun with other batches.
+        """
+        current = self._current
+        is_begun = current is not None and current.reduced_here > 0
+        if self.team.join(grid, is_begun=is_begun) and self.team.exchange is not None:
+            self.epochs = self.epochs.dealt(self.team.exchange, grid)
+            # Plans are dealt out anew, and what was loaded is put into them again.
+            self._pending = self._pending or self._loaded
+            self._current = self._open = self._coming = None
+        elif self._loaded is not None and current is not None:
+            self._require_same_batches(current)
 
     @property
     def steps_done(self) -> int:
@@ -133,8 +150,7 @@ class Clock:
     def next(self, stop: int) -> Progress:
         """Return what a new pass trains: the rest of a loaded epoch, a new one, or the coming one.
 
-        Args:
-            stop: how many of the current plan's positions the loader trains.
+        `stop` is how many of the current plan's positions the loader trains.
         """
         current = self.current
         if current.reduced_here or current.seen >= stop:
@@ -148,14 +164,10 @@ class Clock:
             EpochError: `epoch` is neither.
         """
         if epoch == self.epoch + 1:
+            coming = self.coming()
             if not self.current.micro_batches:
-                warnings.warn(
-                    f"Epoch {self.epoch} is closed without one score; expected: pruner.observe or "
-                    "pruner.reduce for each of its batches.",
-                    ThresherWarning,
-                    stacklevel=3,
-                )
-            self.admit(self.coming())
+                warn_of_silence(self.epoch, stacklevel=4)
+            self.admit(coming)
         elif epoch != self.epoch:
             raise EpochError(
                 f"plan({epoch})",
@@ -170,29 +182,30 @@ class Clock:
         Raises:
             StaleBatchError: `progress` was dropped, or its epoch is closed.
         """
-        if progress is self._current:
+        if progress is self._open:
             self._coming = None
+            return
+        self.team.begin_training()
+        if progress is self._current:
+            self._open, self._coming, self._loaded = progress, None, None
             return
         coming = self._coming
         if coming is None or progress is not coming.progress:
-            raise StaleBatchError(
-                f"This batch is of a plan of epoch {progress.plan.epoch} that no longer holds "
-                f"(epoch {self.epoch} is in progress)",
-                "a batch of the current plan, or of the newest plan of the next epoch",
-                "Training a batch of an epoch drops the plan made early for the next one; "
-                "start a new pass with iter(loader)",
-            )
+            refuse_stale(progress, self.epoch)
         self._close(coming)
 
-    def _close(self, coming: _Coming) -> None:
+    def _close(self, coming: Coming) -> None:
         assert self._current is not None
         facts = self._current.plan.facts
         # A pass may have come to its end, and counted what it skipped, after the plan was made.
         row = replace(coming.row, skipped_batches=self._current.skipped)
+        row = self._counted(row, self._current)
+        self.team.start_epoch()
         self.rows.append(row)
         self._visits += len(self._current.plan)
         self._steps_closed += self._steps_of(self._current)
         self.ledger, self._current = coming.ledger, coming.progress
+        self._open, self._loaded = coming.progress, None
         self._planning_seconds, self._coming = coming.planning_seconds, None
         self._replacement = None
         self.epoch += 1
@@ -200,12 +213,7 @@ class Clock:
             self._opened(self._current.plan)
         if row.non_finite and not self._has_warned:
             self._has_warned = True
-            warnings.warn(
-                f"{row.non_finite} samples of epoch {row.epoch} had a score that is "
-                "NaN or infinite; they count as unseen. The report counts them for every epoch.",
-                ThresherWarning,
-                stacklevel=4,
-            )
+            warn_of_broken(row, stacklevel=5)
         if self._log is not None:
             self._log(metrics(row, self.budget.num_samples, facts), self._steps_closed)
 
@@ -214,45 +222,47 @@ class Clock:
         current = self._current if self._pending is None else self.current
         if current is None or not current.micro_batches:
             return list(self.rows)
-        return [*self.rows, self._timed(current.row())]
+        return [*self.rows, self._counted(current.row(), current)]
 
     def replace_subset(self, replacement: Replacement) -> None:
         """Put a subset in force from the next epoch that is not begun yet."""
         if not self.current.micro_batches:
             replacement.put_into(self.ledger)
-            self._current = self._coming = None
+            self._current = self._open = self._coming = None
         else:
             self._replacement, self._coming = replacement, None
 
     def require_same(self, data: Data, *, is_wrapped: bool = False) -> None:
         """Refuse another data set length, or another order once a loader or a plan has one."""
-        if data.num_samples != self.budget.num_samples:
-            raise DatasetChangedError(
-                f"A data set of {data.num_samples} samples",
-                f"{self.budget.num_samples}, as this run began with",
-                "Ids are positions in the data set; for a changed one start a new Pruner",
-            )
         is_fixed = is_wrapped or self._current is not None
-        self.epochs = adapted(self.epochs, data, is_fixed=is_fixed)
+        self.epochs = adapted(self.epochs, data, self.budget.num_samples, is_fixed=is_fixed)
 
-    def _make_coming(self, current: Progress) -> _Coming:
+    def _make_coming(self, current: Progress) -> Coming:
         ledger, row = close(current, self.ledger, self.epochs.method, self.refresh)
         if self._replacement is not None:
             self._replacement.put_into(ledger)
         start = time.perf_counter()
-        progress = self._begin(ledger, self.epoch + 1, self._visits + len(current.plan))
+        visits = self._visits + len(current.plan)
+        progress = self.epochs.begin(ledger, self.budget, epoch=self.epoch + 1, visits=visits)
         seconds = time.perf_counter() - start
-        return _Coming(progress, ledger, self._timed(row), seconds, current.micro_batches)
+        return Coming(progress, ledger, row, seconds, current.micro_batches)
 
-    def _timed(self, row: Row) -> Row:
-        return replace(row, planning_seconds=row.planning_seconds + self._planning_seconds)
+    def _counted(self, row: Row, progress: Progress) -> Row:
+        sent, gathering = self.team.sent()
+        return replace(
+            row,
+            dropped=self.team.dropped(len(progress.plan)),
+            bytes_sent=sent,
+            planning_seconds=row.planning_seconds + self._planning_seconds,
+            gathering_seconds=gathering,
+        )
 
-    def _begin(self, ledger: Ledger, epoch: int, visits: int) -> Progress:
-        return self.epochs.begin(ledger, self.budget, epoch=epoch, visits=visits)
-
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, gather: bool = False) -> dict[str, Any]:
         """Return the ledger at the epoch's start and the epoch's scores so far; closes nothing."""
+        if gather:
+            self.current.gather()
         return {
+            "ranks": self.team.state_dict(is_whole=self.current.is_whole),
             "epoch": self.epoch,
             "visits": self._visits,
             "steps": self._steps_closed,
@@ -263,22 +273,28 @@ class Clock:
             "rows": rows_to_tensor(self.rows, self.budget.epochs or _OPEN_ENDED_ROWS),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, resplit: bool = False) -> None:
         """Restore the clock; the plan in progress is derived again when it is next looked at."""
         self.epoch = state["epoch"]
         self._visits = state["visits"]
         self._steps_closed = state["steps"]
         self.ledger.load_state_dict(state["ledger"])
         self.rows = rows_from_tensor(state["rows"])
-        self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
+        self._pending = {
+            "progress": state["progress"],
+            "checksum": state["plan_checksum"],
+        }
         self._replacement = replacement_from(state["replacement"])
-        self._current = self._coming = None
+        self.team.load_state_dict(state["ranks"], resplit=resplit)
+        self._current = self._open = self._coming = self._loaded = None
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
-        if progress.plan.checksum() != pending["checksum"]:
-            raise CheckpointError(
-                f"The plan of epoch {self.epoch} cannot be derived again from this checkpoint",
-                "the loader order, protected samples and torch random stream it was saved with",
-                "Restore those, or continue from a checkpoint that was saved with these",
-            )
         progress.load_state_dict(pending["progress"])
+        if progress.plan.checksum() != pending["checksum"]:
+            refuse_underivable(self.epoch)
+        self._require_same_batches(progress)
+
+    def _require_same_batches(self, progress: Progress) -> None:
+        grid = self.team.grid
+        if grid is not None and 0 < progress.seen < progress.stop(grid):
+            self.team.require_same_batches(grid)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NoReturn, final
 
 from torch import Tensor
 
 from thresher.accounting import Row
-from thresher.errors import AllLossesNaNError
+from thresher.errors import (
+    AllLossesNaNError,
+    CheckpointError,
+    StaleBatchError,
+    ThresherWarning,
+)
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Plan
@@ -17,6 +24,58 @@ from thresher.progress import Progress
 
 Refresh = Callable[[Tensor], Mapping[str, Tensor]]
 """Scores samples, given by their ids, int64, with an extra forward pass: by name, float32."""
+
+
+@final
+@dataclass(frozen=True)
+class Coming:
+    """The next epoch as the trace so far would make it."""
+
+    progress: Progress
+    ledger: Ledger
+    row: Row
+    planning_seconds: float
+    micro_batches: int
+
+
+def refuse_stale(progress: Progress, epoch: int) -> NoReturn:
+    """Say that a batch came too late."""
+    raise StaleBatchError(
+        f"This batch is of a plan of epoch {progress.plan.epoch} that no longer holds "
+        f"(epoch {epoch} is in progress)",
+        "a batch of the current plan, or of the newest plan of the next epoch",
+        "Training a batch of an epoch drops the plan made early for the next one; "
+        "start a new pass with iter(loader)",
+    )
+
+
+def refuse_underivable(epoch: int) -> NoReturn:
+    """Say that what was loaded is of another plan."""
+    raise CheckpointError(
+        f"The plan of epoch {epoch} cannot be derived again from this checkpoint",
+        "the loader order, protected samples and torch random stream it was saved with",
+        "Restore those, or continue from a checkpoint that was saved with these",
+    )
+
+
+def warn_of_broken(row: Row, *, stacklevel: int) -> None:
+    """Say once a run that scores were broken."""
+    warnings.warn(
+        f"{row.non_finite} samples of epoch {row.epoch} had a score that is "
+        "NaN or infinite; they count as unseen. The report counts them for every epoch.",
+        ThresherWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def warn_of_silence(epoch: int, *, stacklevel: int) -> None:
+    """Say that nothing was learned from an epoch."""
+    warnings.warn(
+        f"Epoch {epoch} is closed without one score; expected: pruner.observe or "
+        "pruner.reduce for each of its batches.",
+        ThresherWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def close(

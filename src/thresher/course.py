@@ -6,25 +6,8 @@ from typing import Any, final
 
 from thresher.clock import Clock
 from thresher.errors import DatasetChangedError, EmptyEpochError
+from thresher.grid import Grid
 from thresher.progress import Progress
-
-
-@final
-class Grid:
-    """How a loader cuts a plan into batches.
-
-    Args:
-        batch_size: samples a batch.
-        drop_last: whether a smaller last batch is left out.
-    """
-
-    def __init__(self, batch_size: int, drop_last: bool) -> None:
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-
-    def stop(self, num_samples: int) -> int:
-        """Return how many of `num_samples` planned samples are in a batch."""
-        return num_samples - num_samples % self.batch_size if self.drop_last else num_samples
 
 
 @final
@@ -54,26 +37,48 @@ class Course:
             )
         progress = self._clock.next(self.stop(self._clock.current))
         stop = self.stop(progress)
-        if self.grid.stop(len(progress.plan)) == 0:
-            raise EmptyEpochError(
-                f"The plan of epoch {progress.plan.epoch} has {len(progress.plan)} samples and "
-                f"drop_last=True leaves no batch of {self.grid.batch_size}",
-                "at least one batch an epoch",
-                "Lower the prune ratio or the batch size, or set drop_last=False",
-            )
+        if progress.stop(self.grid) == 0:
+            self._refuse_empty(progress)
         return progress, stop
 
+    def _refuse_empty(self, progress: Progress) -> None:
+        why, size, cure = "drop_last=True", self.grid.batch_size, "set drop_last=False"
+        if not self.grid.drop_last:
+            why, size, cure = "remainder='drop'", 1, "set remainder='pad'"
+        ranks = f" on {self.grid.world_size} ranks" * (self.grid.world_size > 1)
+        raise EmptyEpochError(
+            f"The plan of epoch {progress.plan.epoch} has {len(progress.plan)} samples and "
+            f"{why} leaves no batch of {size}{ranks}",
+            "at least one batch an epoch",
+            f"Lower the prune ratio or the batch size, or {cure}",
+        )
+
     def counted(self) -> Progress:
-        """Return the epoch `len` counts: the one in progress, or the coming one if it is done."""
-        current = self._clock.current
-        return current if current.seen < self.stop(current) else self._clock.coming()
+        """Return the epoch `len` counts: the one in progress, or the coming one if it is done.
+
+        On several ranks it is the last one when the run is over: nobody answers then.
+        """
+        clock = self._clock
+        current = clock.current
+        is_done = current.seen >= self.stop(current)
+        return clock.coming() if is_done and not self._is_over else current
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether there are other ranks, and they make no further plan."""
+        clock = self._clock
+        if not clock.team.are_many:
+            return False
+        if clock.steps is not None:
+            return clock.steps_done >= clock.steps
+        return clock.budget.epochs is not None and clock.epoch + 1 >= clock.budget.epochs
 
     def stop(self, progress: Progress) -> int:
         """Return how many of a plan's positions a pass trains: within batches and the budget."""
-        stop = self.grid.stop(len(progress.plan))
+        stop = progress.stop(self.grid)
         left = self._clock.batches_left(progress)
         return stop if left is None else min(stop, left * self.grid.batch_size)
 
     def num_batches(self, num_samples: int) -> int:
         """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""
-        return -(-self.grid.stop(num_samples) // self.grid.batch_size)
+        return self.grid.num_batches(num_samples)

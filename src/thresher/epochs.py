@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from thresher.choosing import ChosenProgress
-from thresher.errors import NotIteratedError, SettingError
+from thresher.dealt import DealtProgress
+from thresher.errors import DatasetChangedError, NotIteratedError, SettingError
+from thresher.grid import Grid
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
+from thresher.parallel.exchange import Exchange
+from thresher.parallel.layout import Layout
 from thresher.planned import PlannedProgress
 from thresher.planning import Planner
 from thresher.progress import Progress
@@ -42,6 +46,10 @@ class Epochs(Protocol):
         """Return the same epochs over data of this order and batch size."""
         ...
 
+    def dealt(self, exchange: Exchange, grid: Grid | None) -> Epochs:
+        """Return the same epochs for one of several ranks, cut by `grid` if there is a loader."""
+        ...
+
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return the ledger of a run that has not begun."""
         ...
@@ -51,12 +59,19 @@ class Epochs(Protocol):
         ...
 
 
-def adapted(epochs: Epochs, data: Data, *, is_fixed: bool) -> Epochs:
+def adapted(epochs: Epochs, data: Data, num_samples: int, *, is_fixed: bool) -> Epochs:
     """Return the epochs for a loader, or refuse it if a loader or a plan has fixed them otherwise.
 
     Raises:
+        DatasetChangedError: the data set has another length than `num_samples`.
         SettingError: another order, or another batch size where epochs are counted in batches.
     """
+    if data.num_samples != num_samples:
+        raise DatasetChangedError(
+            f"A data set of {data.num_samples} samples",
+            f"{num_samples}, as this run began with",
+            "Ids are positions in the data set; for a changed one start a new Pruner",
+        )
     if is_fixed and data.shuffled != epochs.shuffled:
         raise SettingError(
             f"The run has shuffle={epochs.shuffled}, and now shuffle={data.shuffled}",
@@ -81,10 +96,14 @@ class PlannedEpochs:
     Args:
         planner: makes the plans.
         accumulation_steps: micro-batches per optimizer step.
+        exchange: to the other ranks, if there are any.
+        grid: how the loader of each rank cuts a plan; None below the loop.
     """
 
     planner: Planner
     accumulation_steps: int = 1
+    exchange: Exchange | None = None
+    grid: Grid | None = None
 
     @property
     def method(self) -> Method:
@@ -105,14 +124,21 @@ class PlannedEpochs:
         """Return the same epochs in this order."""
         return replace(self, planner=replace(self.planner, shuffled=data.shuffled))
 
+    def dealt(self, exchange: Exchange, grid: Grid | None) -> PlannedEpochs:
+        """Return the same epochs, of which this rank trains its part."""
+        return replace(self, exchange=exchange, grid=grid)
+
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return what the method remembers before anything was observed."""
         return Ledger(num_samples, self.method.columns(), self.method.scalars)
 
-    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> PlannedProgress:
+    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
         """Return the epoch, planned."""
         plan = self.planner.plan(ledger, budget, epoch=epoch, visits=visits)
-        return PlannedProgress(plan, self.method.needs, self.accumulation_steps)
+        names, micro = self.method.needs, self.accumulation_steps
+        if self.exchange is None:
+            return PlannedProgress(plan, names, micro)
+        return DealtProgress(plan, names, micro, self.exchange, self.grid)
 
 
 @final
@@ -127,6 +153,8 @@ class ChosenEpochs:
         batch_size: of the loader; None while none is wrapped.
         step_exponent: γ, or None for the method's own weights, whose mean is about 1.
         max_weight: the largest of these that is left as it is; None clips none.
+        exchange: to the other ranks, if there are any.
+        grid: how the loader of each rank cuts an epoch of all samples.
     """
 
     method: OnlineMethod
@@ -135,6 +163,12 @@ class ChosenEpochs:
     batch_size: int | None = None
     step_exponent: float | None = None
     max_weight: float | None = None
+    exchange: Exchange | None = None
+    grid: Grid | None = None
+
+    def dealt(self, exchange: Exchange, grid: Grid | None) -> ChosenEpochs:
+        """Return the same epochs, of which this rank chooses and trains its part."""
+        return replace(self, exchange=exchange, grid=grid)
 
     def ordered(self, data: Data) -> ChosenEpochs:
         """Return the same epochs in this order and batch size."""
@@ -155,14 +189,14 @@ class ChosenEpochs:
                 "a loader",
                 "Call loader = pruner.wrap(loader, score_fn=...) first",
             )
-        facts, kept = dict[str, float](), 1.0
+        facts, kept, dealt = dict[str, float](), 1.0, None if self.exchange is None else self.grid
         if is_active(self.method, budget, epoch=epoch, visits=visits):
             share = target(self.method, budget, epoch=epoch, visits=visits)
             kept = self.method.kept if share is None else 1 - share
             facts = {"kept": kept} if share is None else {"kept": kept, "target": share}
         outline = Outline(
             epoch=epoch,
-            num_batches=-(-size // batch),
+            num_batches=-(-size // batch) if dealt is None else dealt.num_batches(size),
             batch_size=batch,
             num_candidates=0,
             num_samples=size,
@@ -171,24 +205,34 @@ class ChosenEpochs:
         )
         if kept < 1:
             outline = self._pruned(outline, kept)
-        stream = Stream(size, self.seed, self.shuffled)
-        return ChosenProgress(outline, self.method, stream, Standing.of(ledger))
+        rank = 0 if dealt is None else dealt.rank
+        stream = Stream(size, self.seed, self.shuffled, rank, self._world_size)
+        standing = Standing.of(ledger)
+        layout = None if dealt is None or outline.num_candidates else Layout(size, dealt)
+        return ChosenProgress(outline, self.method, stream, standing, self.exchange, layout)
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.exchange is None else self.exchange.ranks.world_size
 
     def _pruned(self, outline: Outline, kept: float) -> Outline:
         size = outline.num_samples
         # Guards products such as 0.7 * 10 against falling just below their integer.
         visits = max(1, math.floor(kept * size + 1e-9))
-        batch = min(outline.batch_size, visits)
-        num_batches = visits // batch
-        candidates = min(size, max(batch, self.method.num_candidates(batch, kept)))
+        world = self._world_size
+        batch = min(outline.batch_size, max(1, visits // world))
+        num_batches = max(1, visits // (batch * world))
+        wanted = max(batch, self.method.num_candidates(batch, kept))
+        candidates = min(max(1, size // world), wanted)
+        visits = num_batches * batch * world
         exponent = self.step_exponent or 0.0
         return replace(
             outline,
             num_batches=num_batches,
             batch_size=batch,
             num_candidates=candidates,
-            size=num_batches * batch,
-            scale=(size / (num_batches * batch)) ** exponent,
+            size=visits,
+            scale=(size / visits) ** exponent,
             max_weight=self.max_weight or math.inf,
             facts={**outline.facts, "candidates": candidates},
         )

@@ -96,3 +96,7 @@ class EmptyEpochError(ThresherError):
 
 class CheckpointError(ThresherError):
     """A saved state that this pruner cannot continue from, or no place to save one."""
+
+
+class RanksDisagreeError(ThresherError):
+    """The ranks of a distributed run do not train by the same plans; raised on every one."""

@@ -13,23 +13,17 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
 )
 
-from thresher.course import Course, Grid
+from thresher.course import Course
 from thresher.errors import (
     AlreadyWrappedError,
-    IterableDatasetError,
-    SamplerError,
     StaleBatchError,
 )
 from thresher.hand import Hand
 from thresher.judging import Judge
 from thresher.progress import Feed, Progress
-from thresher.stateful import Stateful, kind_of, planned_base, refuse_loaded
+from thresher.stateful import Stateful, planned_base
 from thresher.steps import Place
 from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
 
@@ -43,7 +37,8 @@ class PlannedSampler(DistributedSampler[Any]):
     """
 
     def __init__(self, course: Course) -> None:
-        super().__init__(course.dataset, num_replicas=1, rank=0)
+        grid = course.grid
+        super().__init__(course.dataset, num_replicas=grid.world_size, rank=grid.rank)
         self._course = course
 
     def __iter__(self) -> Iterator[int]:
@@ -221,71 +216,3 @@ def _planned_class(kind: type[DataLoader[Any]]) -> type[PlannedLoader]:
     base = planned_base(kind, PlannedLoader)
     bases = (base,) if kind in base.__bases__ else (kind, base)
     return cast("type[PlannedLoader]", types.new_class(f"Planned{kind.__name__}", bases))
-
-
-def taken_over(loader: Any) -> tuple[Grid, bool]:
-    """Return how a loader batches, and whether it shuffles.
-
-    Raises:
-        AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
-        CheckpointError: it was told to go on where an unpruned run stopped.
-    """
-    if isinstance(loader, PlannedLoader):
-        raise AlreadyWrappedError(
-            "The loader is wrapped already", "the loader you built", "Call pruner.wrap once"
-        )
-    if not isinstance(loader, DataLoader):
-        raise SamplerError(
-            f"wrap got a {type(loader).__name__}",
-            "a torch.utils.data.DataLoader or a subclass of it",
-            "Without a DataLoader, drive the run with pruner.plan(epoch) and "
-            "pruner.reduce(losses, ids=ids)",
-        )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise IterableDatasetError(
-            f"{type(loader.dataset).__name__} has no sample ids",
-            "a map-style data set, with __getitem__ and __len__",
-            "A historical method remembers each sample by its position; use a map-style data set",
-        )
-    refuse_loaded(loader)
-    batches = loader.batch_sampler
-    if batches is None and isinstance(loader.sampler, BatchSampler):
-        batches = loader.sampler
-    if batches is None:
-        return Grid(1, False), _shuffles(loader.sampler, loader.dataset)
-    if kind_of(batches) is not BatchSampler:
-        raise _unknown(batches, "batch sampler")
-    batches = cast("BatchSampler", batches)
-    shuffles = _shuffles(cast("Sampler[int]", batches.sampler), loader.dataset)
-    return Grid(batches.batch_size, batches.drop_last), shuffles
-
-
-def _shuffles(sampler: Any, dataset: Any) -> bool:
-    kind = kind_of(sampler)
-    if kind not in (SequentialSampler, RandomSampler, DistributedSampler):
-        raise _unknown(sampler, "sampler")
-    if kind is DistributedSampler and sampler.num_replicas > 1:
-        raise SamplerError(
-            f"DistributedSampler splits the data over {sampler.num_replicas} ranks",
-            "one rank: pruning on several is not built yet",
-            "Train in one process, or without the pruner on several",
-        )
-    drawn = " with replacement" if getattr(sampler, "replacement", False) else ""
-    if drawn or len(sampler) != len(dataset):
-        raise SamplerError(
-            f"{kind.__name__} draws {len(sampler)} of {len(dataset)} samples{drawn}",
-            "each sample once an epoch: DataLoader(..., shuffle=True or False)",
-            "How often a sample is trained is the pruner's to decide; to train on a part of the "
-            "data set, wrap a loader of torch.utils.data.Subset",
-        )
-    return kind is RandomSampler or (kind is DistributedSampler and bool(sampler.shuffle))
-
-
-def _unknown(sampler: Any, kind: str) -> SamplerError:
-    return SamplerError(
-        f"The loader has a {kind} of its own, {type(sampler).__name__}",
-        "RandomSampler, SequentialSampler or DistributedSampler, in a plain BatchSampler",
-        "A plan fixes which samples are trained and in which order. Build the loader with "
-        "shuffle=True or False; to keep your order, drive the run with pruner.plan(epoch) and "
-        "pruner.reduce(losses, ids=ids)",
-    )

@@ -70,7 +70,7 @@ class PlannedProgress(Progress):
         self._is_unweighted = plan.is_unweighted
         self._shares: Tensor | None = None
         self._host_shares: np.ndarray | None = None
-        self._share_size = 0
+        self.share_size = 0
         self._position: np.ndarray | None = None
 
     @property
@@ -178,8 +178,8 @@ class PlannedProgress(Progress):
             weights = self.plan.weights.to(losses.device, non_blocking=True)
             # Divided once an epoch, so that a step multiplies and sums in one call; by the size of
             # its first batch, also after a resume, or the means would be rounded differently.
-            self._share_size = self._share_size or size
-            self._shares = weights / self._share_size
+            self.share_size = self.share_size or size
+            self._shares = weights / self.share_size
             self._host_shares = self._shares.numpy() if losses.is_cpu else None
         if not isinstance(place, slice):
             shares = self._shares[torch.from_numpy(place).to(losses.device)]
@@ -189,7 +189,7 @@ class PlannedProgress(Progress):
             shares = torch.from_numpy(self._host_shares[place])
         is_single = losses.dtype == torch.float32
         mean = losses.dot(shares) if is_single else (losses * shares).sum()
-        return mean if size == self._share_size else mean * (self._share_size / size)
+        return mean if size == self.share_size else mean * (self.share_size / size)
 
     def release(self) -> None:
         """Free what only training needs; it is made again if the epoch goes on."""
@@ -244,38 +244,46 @@ class PlannedProgress(Progress):
 
     def state_dict(self) -> dict[str, object]:
         """Return the scores so far by sample id, shape (n,), NaN = unseen, and when they came."""
-        size, trace = self.plan.num_samples, self.trace()
-        step = torch.full((size,), -1, dtype=torch.int32, device="cpu")
-        step[self.plan.ids] = trace.step
-        pending = {}
-        for name, score in trace.scores.items():
-            pending[name] = _no_scores(size)
-            # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
-            broken = trace.seen & score.isnan()
-            pending[name][self.plan.ids] = score.masked_fill(broken, torch.inf)
         return {
             "micro_batches": self.micro_batches,
             "skipped": self.skipped,
-            "share_size": self._share_size,
-            "step": step,
-            "scores": pending,
+            "share_size": self.share_size,
+            **saved(self.plan, self.trace()),
         }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore the scores of an epoch that was interrupted."""
-        step, scores, done = state["step"], state["scores"], state["micro_batches"]
-        assert isinstance(step, Tensor)
-        assert isinstance(scores, Mapping)
+        trace, done = laid_out(self.plan, state, self._names), state["micro_batches"]
         assert isinstance(done, int)
-        self._steps.load(step[self.plan.ids].numpy())
-        self._scores = {name: scores[name][self.plan.ids].clone() for name in self._names}
-        self._host_scores = {}
+        self._steps.load(trace.step.numpy())
+        self._scores, self._host_scores = dict(trace.scores), {}
         skipped, share_size = state["skipped"], state["share_size"]
         assert isinstance(skipped, int)
         assert isinstance(share_size, int)
         self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
-        self._shares, self._share_size = None, share_size
+        self._shares, self.share_size = None, share_size
         self.seen = self._steps.seen
+
+
+def saved(plan: Plan, trace: Trace) -> dict[str, object]:
+    """Return a trace by sample id, shape (n,): NaN = unseen, and the step of each sample."""
+    step = torch.full((plan.num_samples,), -1, dtype=torch.int32, device="cpu")
+    step[plan.ids] = trace.step
+    pending = {}
+    for name, score in trace.scores.items():
+        pending[name] = _no_scores(plan.num_samples)
+        # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
+        broken = trace.seen & score.isnan()
+        pending[name][plan.ids] = score.masked_fill(broken, torch.inf)
+    return {"step": step, "scores": pending}
+
+
+def laid_out(plan: Plan, state: Mapping[str, object], names: tuple[str, ...]) -> Trace:
+    """Return what `saved` made, in plan order again."""
+    step, scores = state["step"], state["scores"]
+    assert isinstance(step, Tensor)
+    assert isinstance(scores, Mapping)
+    return Trace(scores={name: scores[name][plan.ids] for name in names}, step=step[plan.ids])
 
 
 def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from thresher.accounting import Row
+from thresher.grid import Grid
 from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
@@ -59,6 +60,10 @@ class Progress(ABC):
     def plan(self) -> Plan | Outline:
         """What is known of the epoch before it is trained."""
 
+    def stop(self, grid: Grid) -> int:
+        """Return how many positions a pass trains, given how the loader cuts the epoch."""
+        return grid.stop(len(self.plan))
+
     @property
     def is_resumed(self) -> bool:
         """Whether a part was trained before a checkpoint was loaded, and nothing since."""
@@ -104,6 +109,14 @@ class Progress(ABC):
     @abstractmethod
     def release(self) -> None:
         """Free what only training needs; it is made again if the epoch goes on."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this rank knows what all ranks have trained of the epoch."""
+        return True
+
+    def gather(self) -> None:
+        """Get to know it; on several ranks every one has to call it."""
 
     @abstractmethod
     def row(self) -> Row:

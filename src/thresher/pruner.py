@@ -15,19 +15,19 @@ from thresher.accounting import Report
 from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
 from thresher.clock import Clock
 from thresher.course import Course
-from thresher.errors import NotIteratedError
 from thresher.hand import Hand
-from thresher.loader import planned, taken_over
+from thresher.loader import planned
 from thresher.methods._method import Method
 from thresher.outline import known
 from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Protection
-from thresher.refreshing import Refresher, judge_of
+from thresher.refreshing import judge_of, refresh_of
 from thresher.replacement import Replacement, require_replaceable
 from thresher.scores.scoring import BatchScores
 from thresher.settings import Data, Settings
-from thresher.starting import reported, started
+from thresher.starting import refuse_without_data, reported, started
+from thresher.takeover import taken_over
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -48,7 +48,7 @@ class Pruner:
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
         labels: the class of each sample, shape (n,).
-        log: called as `log(metrics, step)` with a dict of numbers when an epoch closes.
+        log: called as `log(metrics, step)`, on every rank, when an epoch closes.
 
     Example:
         >>> from torch.utils.data import DataLoader, TensorDataset
@@ -99,46 +99,45 @@ class Pruner:
             self._start(Data(num_samples))
 
     def _start(self, data: Data) -> Clock:
-        self._clock = started(
-            data, self.method, self.settings, self._protection, self._log, self._factors.put_on
-        )
-        self._hand = Hand(self._clock)
-        return self._clock
+        opened, protection = self._factors.put_on, self._protection
+        clock = started(data, self.method, self.settings, protection, self._log, opened)
+        self._clock, self._hand = clock, Hand(clock)
+        return clock
 
     def _running(self) -> Clock:
-        if self._clock is None:
-            raise NotIteratedError(
-                "The pruner has no data set yet",
-                "a loader or a number of samples",
-                "Call loader = pruner.wrap(loader) first, or build Pruner(..., num_samples=n)",
-            )
-        return self._clock
+        return self._clock or refuse_without_data()
 
     def wrap(
-        self, loader: _Loader, *, score_fn: Callable[[Any], BatchScores] | None = None
+        self,
+        loader: _Loader,
+        *,
+        score_fn: Callable[[Any], BatchScores] | None = None,
+        remainder: Literal["pad", "drop"] | None = None,
     ) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
-        The loader's class, data set, collate function, workers and all other settings stay; the
-        loader itself is untouched. `len` of the result is a true number of batches.
+        All of the loader's settings stay; the loader itself is untouched. `len` of the result is a
+        true number of batches. Of several ranks each trains its part of every global batch.
 
         Args:
             loader: the user's.
-            score_fn: scores a batch by an extra forward pass, as `thresher.scores.scoring` makes
-                it, for online methods and those that refresh scores.
+            score_fn: scores a batch by an extra forward, as `thresher.scores.scoring` makes it,
+                for online methods and those that refresh scores.
+            remainder: of a last batch that ranks cannot share evenly: "pad" it with copies that do
+                not count, or "drop" samples; None: as a DistributedSampler was told.
 
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
-            SettingError: an online method got no `score_fn`.
-            DatasetChangedError: another length than an earlier loader's or a checkpoint's.
+            SettingError, DatasetChangedError: no `score_fn`, or another length than before.
         """
-        grid, shuffled = taken_over(loader)
+        grid, shuffled = taken_over(loader, remainder)
         judge = judge_of(loader, self.method, score_fn)
-        visits = self.settings.visits(grid.batch_size)
+        visits = self.settings.visits(grid.global_size)
         data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
         clock = self._clock or self._start(data)
         clock.require_same(data, is_wrapped=self._course is not None)
-        clock.refresh = None if judge is None else Refresher(loader, judge, grid.batch_size)
+        clock.join(grid)
+        clock.refresh = refresh_of(loader, judge, grid, clock.team.exchange)
         self._course = Course(loader.dataset, clock, grid)
         return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge, self))
 
@@ -147,8 +146,7 @@ class Pruner:
     ) -> PacedScheduler:
         """Return a scheduler that keeps the designed curve although pruned epochs are shorter.
 
-        Build `scheduler` for the unpruned number of steps. In a run with `steps=` it is stepped
-        once an optimizer step anyway, so calls pass through.
+        Build `scheduler` for the unpruned number of steps. With `steps=` calls pass through.
         """
         optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
         factor = self._factors.of(optimizer)
@@ -160,15 +158,12 @@ class Pruner:
     def reduce(
         self, losses: Tensor, *, scores: batch.Scores | None = None, ids: batch.Ids | None = None
     ) -> Tensor:
-        """Score a batch and return its weighted mean loss, (1/m) Σ w_i ℓ_i.
+        """Score a batch and return its weighted mean loss, (1/m) Σ w_i ℓ_i, a scalar.
 
         Args:
             losses: one loss a sample, shape (m,), with its graph; never changed.
             scores: other scores than the loss, shape (m,), or several by name.
-            ids: the samples' ids, where the loop knows better than the loader which batch this is.
-
-        Returns:
-            A scalar to call backward on.
+            ids: the samples' ids, where the loop knows better which batch this is.
 
         Raises:
             ScalarLossError, BatchMismatchError, MissingScoreError: the losses or scores do not fit.
@@ -182,10 +177,8 @@ class Pruner:
             batch.refuse_shape(losses)
         clock, hand = self._clock or self._running(), self._hand
         assert hand is not None
-        if scores is None and self._takes_loss:
-            values = {"loss": losses}
-        else:
-            values = batch.named_scores(self.method, losses, scores)
+        is_loss = scores is None and self._takes_loss
+        values = {"loss": losses} if is_loss else batch.named_scores(self.method, losses, scores)
         if ids is None:
             holder, place = hand.check()
             progress = holder.progress
@@ -193,7 +186,8 @@ class Pruner:
             holder, (progress, place) = None, hand.place_of(batch.as_ids(ids))
         batch.require_length(losses, place)
         if not self._has_seen_losses:
-            batch.check_first_losses(losses)
+            if not clock.team.are_many:  # one rank must not stop alone
+                batch.check_first_losses(losses)
             self._factors.put_on(progress.plan)
             self._has_seen_losses = True
         clock.admit(progress)
@@ -214,9 +208,7 @@ class Pruner:
     def observe(self, ids: batch.Ids, scores: batch.Scores) -> None:
         """Score one micro-batch of the current plan, for loops that weight their losses themselves.
 
-        Args:
-            ids: planned samples, shape (m,); of a repeated id the last score wins.
-            scores: shape (m,), or several by name.
+        Of a repeated id the last score wins. Arguments are of shape (m,), scores maybe by name.
 
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
@@ -235,8 +227,8 @@ class Pruner:
         """The epoch to train next: the one in progress, or the coming one if it is done."""
         if self._clock is None:
             return 0
-        current = self._clock.current
-        stop = len(current.plan) if self._course is None else self._course.stop(current)
+        current, course = self._clock.current, self._course
+        stop = len(current.plan) if course is None else course.stop(current)
         return self._clock.epoch + (current.seen >= stop)
 
     @property
@@ -257,8 +249,6 @@ class Pruner:
     ) -> None:
         """Train a static method on another subset from the next epoch that is not begun yet.
 
-        For re-selection every few epochs: call it between epochs. It is saved with the state.
-
         Args:
             ids: the samples of the new subset, none twice.
             weights: of their losses, positive, one for each; None means 1.
@@ -271,25 +261,35 @@ class Pruner:
         clock.replace_subset(Replacement.of(ids, weights, clock.budget.num_samples))
 
     def report(self) -> Report:
-        """Return what was trained and saved so far; closes nothing."""
+        """Return what was trained and saved so far; closes nothing, and asks no other rank.
+
+        In the middle of an epoch they count as if as far as this one, without broken scores.
+        """
         return reported(self._clock, self.method, self.settings, is_complete=self.finished)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything a run needs to continue exactly: tensors of fixed shape and scalars."""
-        return packed(self._running(), self.settings)
+    def state_dict(self, *, gather: bool = False) -> dict[str, Any]:
+        """Return everything a run needs to continue exactly: tensors of fixed shape and scalars.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+        On several ranks all states are equal at the end of an epoch. In the middle of one, call
+        `state_dict(gather=True)` on every rank: a state without the others' scores is refused.
+        """
+        return packed(self._running(), self.settings, gather=gather)
+
+    def load_state_dict(self, state: dict[str, Any], *, resplit: bool = False) -> None:
         """Continue from a saved state; afterwards loops start at `pruner.epoch`.
 
+        Args:
+            state: of any number of ranks, with as many samples in a global batch.
+            resplit: let what is left of an epoch be cut anew if they are not as many.
+
         Raises:
-            CheckpointError: it is of another method, run or format.
-            DatasetChangedError: it is of a data set of another length.
+            CheckpointError, DatasetChangedError: it is of another run, or of one rank of several.
         """
         require_continuable(state, self.method, self.settings)
         data = Data(**{name: state[name] for name in Data._fields})
         clock = self._clock or self._start(data)
         clock.require_same(data, is_wrapped=self._course is not None)
-        clock.load_state_dict(state["clock"])
+        clock.load_state_dict(state["clock"], resplit=resplit)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path` atomically: an older file survives whatever goes wrong."""

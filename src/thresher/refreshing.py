@@ -12,10 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from thresher._randomness import unmoved_randomness
+from thresher.closing import Refresh
 from thresher.errors import SamplerError, SettingError, ThresherWarning
+from thresher.grid import Grid
 from thresher.judging import Judge
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
+from thresher.parallel.exchange import Exchange
+from thresher.parallel.sharing import shared
 from thresher.tagging import is_bulk, iter_quietly, tagged
 
 
@@ -55,6 +59,16 @@ class Refresher:
         batches = [ids[start : start + size].tolist() for start in range(0, len(ids), size)]
         requests = batches if is_bulk(self._loader) else ids.tolist()
         return tagged(self._loader, requests, persistent_workers=False)
+
+
+def refresh_of(
+    loader: DataLoader[Any], judge: Judge | None, grid: Grid, exchange: Exchange | None
+) -> Refresh | None:
+    """Return what scores samples anew, a part on each rank; None where nothing does."""
+    if judge is None:
+        return None
+    refresher = Refresher(loader, judge, grid.batch_size)
+    return refresher if exchange is None else shared(refresher, exchange)
 
 
 def judge_of(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
+from thresher._version import __version__
 from thresher.accounting import Report
 from thresher.clock import Clock
 from thresher.epochs import ChosenEpochs, Epochs, PlannedEpochs
+from thresher.errors import NotIteratedError
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
@@ -14,6 +17,15 @@ from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
 from thresher.settings import Data, Settings
+
+
+def refuse_without_data() -> NoReturn:
+    """Say that a run needs to know its data set."""
+    raise NotIteratedError(
+        "The pruner has no data set yet",
+        "a loader or a number of samples",
+        "Call loader = pruner.wrap(loader) first, or build Pruner(..., num_samples=n)",
+    )
 
 
 def started(
@@ -37,6 +49,12 @@ def started(
         steps=settings.steps,
         log=log,
         opened=opened,
+        about={
+            "version of Thresher": __version__,
+            "method": repr(method),
+            "settings": repr(settings),
+            "number of samples": data.num_samples,
+        },
     )
 
 

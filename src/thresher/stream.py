@@ -19,16 +19,25 @@ from thresher.plan import Epoch
 class Stream:
     """Random orders of all samples without end, keyed by seed and number; or the ids ascending.
 
+    Several ranks read the same stream, each its block of as many candidates at a time as all of
+    them take together, so that two ranks never look at one sample at one place of the stream.
+
     Args:
         num_samples: n.
         seed: keys the orders.
         shuffled: whether they are random.
+        rank: which rank reads.
+        world_size: W, how many there are.
     """
 
-    def __init__(self, num_samples: int, seed: int, shuffled: bool) -> None:
+    def __init__(
+        self, num_samples: int, seed: int, shuffled: bool, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.num_samples = num_samples
         self.seed = seed
         self.shuffled = shuffled
+        self._rank = rank
+        self._world_size = world_size
         self._number = -1
         self._ids = np.empty(0, dtype=np.int64)
 
@@ -40,15 +49,28 @@ class Stream:
             self._ids, self._number = told.order(everyone).numpy(), number
         return self._ids
 
-    def take(self, cursor: int, size: int) -> tuple[np.ndarray, int]:
-        """Return the next `size` samples, at most n, none twice: int64; and the cursor after them.
+    def draws(self, cursor: int) -> Draws:
+        """Return the random numbers for the candidates at `cursor`, other ones on each rank."""
+        return Draws(self.seed, cursor, self._rank if self._world_size > 1 else None)
 
-        Where an order ends, its rest is filled up from the next one, which skips what it repeats:
-        so every candidate batch is as large, and a uniformly random part of the data.
+    def take(self, cursor: int, size: int) -> tuple[np.ndarray, int]:
+        """Return this rank's next `size` samples, none twice: int64; and the cursor after them all.
 
         Args:
             cursor: how far the stream was read.
-            size: how many.
+            size: how many; with fewer samples than ranks, some look at the same one.
+        """
+        taken, after = self._take(cursor, size * self._world_size)
+        if self._world_size > 1:
+            first = self._rank * size
+            taken = taken[np.arange(first, first + size) % len(taken)]
+        return taken, after
+
+    def _take(self, cursor: int, size: int) -> tuple[np.ndarray, int]:
+        """Return the next `size` samples, at most n, none twice, and the cursor after them.
+
+        Where an order ends, its rest is filled up from the next one, which skips what it repeats:
+        so every candidate batch is as large, and a uniformly random part of the data.
         """
         number, start = divmod(cursor, self.num_samples)
         taken = self.order(number)[start : start + size]

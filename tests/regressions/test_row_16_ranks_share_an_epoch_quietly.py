@@ -12,6 +12,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from contracts.drive import losses
+from parallel import jobs
+from parallel.processes import succeed
 from thresher import OrderDP, Pruner
 
 SIZE, BATCH = 203, 8
@@ -31,6 +33,22 @@ def test_ranks_share_an_epoch(world: int) -> None:
         assert len({len(share.ids) for share in shares}) == 1
         for pruner, plan in zip(pruners, plans, strict=True):
             pruner.observe(plan.ids, row[plan.ids])
+
+
+def epochs_of(rank: int) -> list[tuple[jobs.Digest, list[list[int]]]]:
+    """What one process trains of four epochs over a wrapped loader."""
+    table = losses(SIZE, 4)
+    pruner, loader = jobs.wrapped(OrderDP(), SIZE, BATCH, epochs=4)
+    return [jobs.epoch_of(pruner, loader, table) for _ in range(4)]
+
+
+def test_under_torch_distributed_no_sample_is_trained_on_two_ranks() -> None:
+    for parts in zip(*succeed(epochs_of, 2), strict=True):
+        assert len({plan for plan, _ in parts}) == 1
+        (plan, _), trained = parts[0], [{i for b in batches for i in b} for _, batches in parts]
+        assert {len(batches) for _, batches in parts} == {-(-plan[1] // (2 * BATCH))}
+        assert len(trained[0] & trained[1]) <= 1, "a copy that pads the last batch"
+        assert len(trained[0] | trained[1]) == plan[1]
 
 
 def test_every_weight_is_there_and_is_one() -> None:

@@ -1,0 +1,1 @@
+"""What holds on several ranks: real processes under torch.distributed with gloo."""
