@@ -112,10 +112,12 @@ def test_conditions_fail_where_the_optimum_is_left(
 ) -> None:
     norms, budget = problem
     chances = optimal_chances(norms, budget)
-    giver, taker = giver % len(norms), taker % len(norms)
+    givers = ((norms > 0) & (chances > 0.03)).nonzero().flatten().tolist()
+    takers = ((norms > 0) & (chances < 0.97)).nonzero().flatten().tolist()
+    assume(givers and takers)
+    giver, taker = givers[giver % len(givers)], takers[taker % len(takers)]
+    assume(giver != taker)
     moved = min(float(chances[giver]) / 2, float(1 - chances[taker]) / 2)
-    assume(giver != taker and moved > 0.01 and float(norms[giver]) > 0)
-    assume(float(norms[taker]) > 0)
     chances[giver] -= moved
     chances[taker] += moved
     assert optimality_gap(norms, chances) > 1e-3
