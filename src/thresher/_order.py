@@ -3,7 +3,7 @@
 Both stay fast where a random walk over memory does not.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,22 +80,23 @@ def kth(values: Array, among: Array | None, k: int) -> float:
     return ordered[k]
 
 
-def smallest(
-    keys: Array, count: int, among: Array, ties: Callable[[], Array] | None = None
-) -> Array:
-    """Return the mask of the `count` members of `among` with the smallest keys.
+def ordinals(values: Array) -> Array:
+    """Return whole numbers in the order of the values, neighbours for neighbours: int64.
 
-    Equal keys are told apart by what `ties` returns, asked only then, or else by position.
+    Args:
+        values: integers, float32 or float64; −0.0 gives what 0.0 does, NaN anything.
     """
-    num = int(np.count_nonzero(among))
-    if count in (0, num):
-        return among.copy() if count else np.zeros_like(among)
-    threshold = kth(keys, among, count - 1)
-    kept, tied = keys < threshold, keys == threshold
-    kept &= among
-    tied &= among
-    missing = count - int(np.count_nonzero(kept))
-    if ties is None or missing == np.count_nonzero(tied):
-        kept[np.flatnonzero(tied)[:missing]] = True
-        return kept
-    return np.logical_or(kept, smallest(ties(), missing, tied), out=kept)
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    size = values.dtype.itemsize
+    bits = (values + values.dtype.type(0)).view(f"i{size}").astype(np.int64)
+    return np.where(bits < 0, bits ^ ((1 << 8 * size - 1) - 1), bits)
+
+
+def from_ordinals(numbers: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the values that `ordinals` made these numbers of."""
+    if dtype.kind != "f":
+        return numbers.astype(dtype)
+    size = dtype.itemsize
+    bits = np.where(numbers < 0, numbers ^ ((1 << 8 * size - 1) - 1), numbers)
+    return bits.astype(f"i{size}").view(dtype)

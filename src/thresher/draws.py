@@ -2,24 +2,27 @@
 
 `Draws` turns (seed, epoch, purpose, rank) into random numbers. The functions turn these, one for
 each sample, into choices that are relabelled with the samples. They work on numpy views: far faster
-than torch here, and the same bits for any number of threads.
+than torch here, and the same bits for any number of threads. What they count, add up and rank is
+over all samples, of which a shard may have a part (`over`).
 """
+
+from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from thresher._arrays import Array, check_count, mask, ordering_keys, unit_interval, vector
-from thresher._order import compressed, kth, local_order, random_order, smallest
+from thresher._arrays import check_count, mask, ordering_keys, unit_interval, vector
+from thresher._chances import fixed_point, multiplier
+from thresher._order import local_order, random_order
+from thresher.population import EVERYONE, Population
 
 __all__ = ["Draws", "bernoulli", "exact_count", "inclusion_probabilities", "systematic", "top_q"]
-
-_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Draws:
     exactly 32 bits: neighbouring seeds share nothing. Two of k streams coincide with probability
     k²/2³³ (600 streams: 4·10⁻⁵), which biases neither.
     A rank of None gives every rank the same numbers: ranks then agree on a plan without talking.
+    Ranks that have a shard each draw for their own samples.
 
     Example:
         >>> sorted(Draws(seed=0, epoch=3).permutation(4, "order").tolist())
@@ -51,6 +55,15 @@ class Draws:
     def uniform(self, num: int, purpose: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return uniform numbers in [0, 1), shape `(num,)`; float32 ones are multiples of 2⁻²⁴."""
         return torch.rand(num, generator=self.generator(purpose), dtype=dtype, device="cpu")
+
+    def number(self, purpose: str) -> float:
+        """Return one uniform number in [0, 1), float64, the same on every rank."""
+        return self.shared.uniform(1, purpose, torch.float64).item()
+
+    @property
+    def shared(self) -> Draws:
+        """The draws that all ranks have in common."""
+        return self if self.rank is None else replace(self, rank=None)
 
     def permutation(self, num: int, purpose: str, among: Tensor | None = None) -> Tensor:
         """Return a random order of `range(num)`, or that order without those not `among`: int64."""
@@ -84,7 +97,11 @@ def bernoulli(probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def exact_count(
-    candidates: Tensor, count: int, keys: Tensor, ties: Callable[[], Tensor] | None = None
+    candidates: Tensor,
+    count: int,
+    keys: Tensor,
+    ties: Callable[[], Tensor] | None = None,
+    over: Population = EVERYONE,
 ) -> Tensor:
     """Keep exactly `count` candidates: those with the smallest keys.
 
@@ -94,7 +111,8 @@ def exact_count(
         candidates: who may be kept, bool, shape `(num_samples,)`.
         count: from 0 to the number of candidates.
         keys: random numbers, or scores; no candidate's is NaN; shape `(num_samples,)`.
-        ties: draws other keys, called if equal ones must be told apart; None goes by position.
+        ties: draws other keys, called if equal ones must be told apart; None goes by id.
+        over: the samples that are counted, those here and those of other shards.
 
     Returns:
         bool, shape `(num_samples,)`, true `count` times.
@@ -110,15 +128,21 @@ def exact_count(
         [False, True, False, True]
     """
     among = mask(candidates, "candidates")
-    check_count("count", count, int(np.count_nonzero(among)))
+    num = over.count(among)
+    check_count("count", count, num)
     told = None if ties is None else (lambda: ordering_keys(ties(), among.size))
-    return torch.from_numpy(smallest(ordering_keys(keys, among.size, among), count, among, told))
+    found = over.smallest(ordering_keys(keys, among.size, among), count, among, num, told)
+    return torch.from_numpy(found)
 
 
 def top_q(
-    scores: Tensor, q: int, keys: Tensor | Callable[[], Tensor], among: Tensor | None = None
+    scores: Tensor,
+    q: int,
+    keys: Tensor | Callable[[], Tensor],
+    among: Tensor | None = None,
+    over: Population = EVERYONE,
 ) -> Tensor:
-    """Keep exactly the `q` largest scores; equal scores by smaller key, then by position.
+    """Keep exactly the `q` largest scores; equal scores by smaller key, then by id.
 
     NaN and infinite scores (unseen, broken) come before every finite one and tie with each other.
 
@@ -127,6 +151,7 @@ def top_q(
         q: from 0 to the number of candidates.
         keys: random numbers without NaN, shape `(num_samples,)`; or what draws them, if needed.
         among: who may be kept, bool, shape `(num_samples,)`; None means everybody.
+        over: the samples that are ranked, those here and those of other shards.
 
     Returns:
         bool, shape `(num_samples,)`, true `q` times.
@@ -145,26 +170,28 @@ def top_q(
     if not callable(keys):
         ordering_keys(keys, values.size)  # refused even where they would not be needed
     allowed = None if among is None else mask(among, "among", values.size)
-    num_candidates = values.size if allowed is None else int(np.count_nonzero(allowed))
+    num_candidates = over.size(values) if allowed is None else over.count(allowed)
     check_count("q", q, num_candidates)
     if q == 0:
         return torch.zeros(values.size, dtype=torch.bool, device="cpu")
     finite = np.isfinite(values)
     if not finite.all():
         values = np.where(finite, values, values.dtype.type(np.inf))
-    threshold = kth(values, allowed, num_candidates - q)
+    threshold = over.kth(values, allowed, num_candidates - q)
     kept, tied = values > threshold, values == threshold
     if allowed is not None:
         kept &= allowed
         tied &= allowed
-    missing = q - int(np.count_nonzero(kept))
-    if missing < np.count_nonzero(tied):
+    missing, num_tied = q - over.count(kept), over.count(tied)
+    if missing < num_tied:
         drawn = keys() if callable(keys) else keys
-        tied = smallest(ordering_keys(drawn, values.size), missing, tied)
+        tied = over.smallest(ordering_keys(drawn, values.size), missing, tied, num_tied)
     return torch.from_numpy(np.logical_or(kept, tied, out=kept))
 
 
-def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
+def systematic(
+    probabilities: Tensor, order: Tensor, offset: float, over: Population = EVERYONE
+) -> Tensor:
     """Keep order[k] iff ⌊C_k − u⌋ ≠ ⌊C_{k−1} − u⌋: inclusion probabilities p and a fixed size.
 
     C is the cumulative sum of p in the given order, C₀ = 0, u the offset. For u uniform on [0, 1)
@@ -178,6 +205,7 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
         probabilities: p in [0, 1], shape `(num_samples,)`.
         order: a permutation of the samples (not checked), int64, shape `(num_samples,)`.
         offset: u in [0, 1).
+        over: the samples over which C runs: those of the shards before this one come first.
 
     Returns:
         bool, shape `(num_samples,)`.
@@ -199,9 +227,9 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
         raise ValueError(f"order must be int64; got {positions.dtype}. Use Draws.permutation.")
     if not 0.0 <= offset < 1.0:
         raise ValueError(f"offset must be in [0, 1); got {offset}. Draw it with Draws.uniform.")
-    cumulated, bits = _fixed_point(p.take(positions))
+    cumulated, bits, here = fixed_point(p.take(positions), over)
     # floor(C - u) + 1 = floor(C + (1 - u)), and these terms are positive.
-    start = (1 << bits) - round(offset * (1 << bits))
+    start = (1 << bits) - round(offset * (1 << bits)) + over.before(here)
     cumulated[:1] += start
     np.right_shift(np.cumsum(cumulated, out=cumulated), bits, out=cumulated)
     steps = np.empty(p.size, dtype=np.bool_)
@@ -212,7 +240,9 @@ def systematic(probabilities: Tensor, order: Tensor, offset: float) -> Tensor:
     return torch.from_numpy(kept)
 
 
-def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
+def inclusion_probabilities(
+    importance: Tensor, budget: float, over: Population = EVERYONE
+) -> Tensor:
     """Return p_i = min(a_i/c, 1) with Σp = b, which minimises Σ a_i²(1 − p_i)/p_i for that budget.
 
     c is found without a sort: from c = Σa/b on, cap what exceeds c, put c = (sum of the uncapped) /
@@ -222,6 +252,7 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
     Args:
         importance: a ≥ 0, finite, shape `(num_samples,)`; its scale does not matter.
         budget: b > 0, the expected number of samples kept; need not be an integer.
+        over: the samples that Σ and n are over, those here and those of other shards.
 
     Returns: float64, shape `(num_samples,)`, with Σp = min(b, n) up to rounding.
 
@@ -238,63 +269,25 @@ def inclusion_probabilities(importance: Tensor, budget: float) -> Tensor:
     budget = float(budget)
     if not 0.0 < budget < math.inf:
         raise ValueError(f"budget must be positive; got {budget}. Pass keep_ratio * num_samples.")
-    # Comparisons with NaN are false, so NaN is refused too.
-    least, most = (float(a.min()), float(a.max())) if a.size else (math.nan, math.nan)
+    # Comparisons with NaN are false, so NaN is refused too, and no samples at all.
+    least, most = over.extremes(a)
+    size = over.size(a)
     if not (least >= 0.0 and most < math.inf):
-        came = f"values from {least} to {most}" if a.size else "an empty tensor"
+        came = f"values from {least} to {most}" if size else "an empty tensor"
         cure = "Replace the scores of unseen or broken samples first."
         raise ValueError(f"importance must be finite and not negative; got {came}. {cure}")
-    if budget >= a.size or most == 0.0:
-        return torch.from_numpy(np.full(a.size, min(1.0, budget / a.size)))
+    if budget >= size or most == 0.0:
+        return torch.from_numpy(np.full(a.size, min(1.0, budget / size)))
     # With the largest near 2**900 no sum overflows, and a c that one of `large` sets is normal.
     scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(most)[1], 1000), dtype=np.float64)
     large = scaled > 2.0**-970
-    rest = budget - int(np.count_nonzero(large))
+    rest = budget - over.count(large)
     if rest >= 0.0:
         p = large.astype(np.float64)
         if rest > 0.0:
-            p[~large] = inclusion_probabilities(torch.from_numpy(a[~large]), rest).numpy()
+            small = torch.from_numpy(a[~large])
+            p[~large] = inclusion_probabilities(small, rest, over).numpy()
         return torch.from_numpy(p)
-    c = _multiplier(scaled, budget)
+    c = multiplier(scaled, budget, over)
     np.minimum(scaled, c, out=scaled)
     return torch.from_numpy(np.divide(scaled, c, out=scaled))
-
-
-def _multiplier(importance: Array, budget: float) -> float:
-    """Return the c of p = min(a/c, 1), Σp = budget; more than `budget` of the a are positive."""
-    uncapped, remaining = importance, budget
-    while True:
-        c = float(uncapped.sum()) / remaining
-        exceeds = uncapped > c
-        num_new = int(np.count_nonzero(exceeds))
-        # By exact arithmetic fewer than `remaining` exceed c; more do only if all equal c, rounded.
-        if num_new == 0 or num_new >= remaining:
-            return c
-        remaining -= num_new
-        if uncapped is importance or 8 * num_new > uncapped.size:
-            uncapped = compressed(uncapped, np.logical_not(exceeds, out=exceeds))
-        else:
-            np.copyto(uncapped, 0.0, where=exceeds)  # ten times faster than leaving them out
-
-
-def _fixed_point(probabilities: Array) -> tuple[Array, int]:
-    """Return p in integer units of 2**-bits, a nearly whole sum made whole. Overwrites p."""
-    total = float(probabilities.sum())
-    bits = 61 - math.ceil(total + 1.0).bit_length()  # so that Σp + 1 stays below 2**63
-    one = 1 << bits
-    units = probabilities.view(np.int64)  # in the same memory, piece by piece
-    for start in range(0, len(units), _CHUNK):
-        part = probabilities[start : start + _CHUNK] * float(one)
-        units[start : start + _CHUNK] = np.rint(part, out=part)
-    surplus = int(units.sum()) - round(total) * one
-    if not surplus or abs(total - round(total)) > 1e-9 + 1e-14 * total:
-        return units, bits
-    # Nearly always one of the first will do; a p near 1/2 bears most.
-    for start in range(0, len(units) if abs(surplus) <= 1e-4 * (one // 2) else 0, _CHUNK):
-        part = units[start : start + _CHUNK]
-        middle = int(np.abs(part - one // 2).argmin())
-        value = int(part[middle])
-        if abs(surplus) <= 1e-4 * min(value, one - value):
-            part[middle] -= surplus
-            break
-    return units, bits

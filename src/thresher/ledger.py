@@ -12,6 +12,7 @@ from torch import Tensor
 
 from thresher._arrays import Array
 from thresher.plan import Plan, Trace
+from thresher.population import EVERYONE, Population
 
 _CHUNK = 1 << 15
 
@@ -34,13 +35,22 @@ class Column:
 
 @final
 class Ledger:
-    """Named per-sample tensors of shape (n,) and scalars, with reductions over all samples.
+    """Named per-sample tensors, a row a sample, and scalars, with reductions over all samples.
 
     Online methods keep short vectors beside them, of any fixed shape.
 
-    A method reads populations only through `sum`, `mean` and `count`, so that the same file serves
-    a ledger that holds every sample and one that holds a shard of them. Sums are taken in a fixed
-    order, so a threshold does not depend on the number of threads.
+    A whole ledger has n rows, and a sample's row is its id. One of a shard has the rows of its own
+    samples, and the same method file serves both: it makes tensors of `num_rows` and indexes
+    columns by `Plan.rows`, and reads what is of all samples only through `num_samples`, `sum`,
+    `mean`, `count` and what takes the `population`. Sums are exact, so a threshold depends neither
+    on the number of threads nor on that of shards.
+
+    Args:
+        num_samples: n, on all shards.
+        columns: what is remembered of each sample.
+        scalars: what is remembered beside.
+        vectors: as are these.
+        population: all samples, and which of them have rows here; None: all.
 
     Example:
         >>> ledger = Ledger(3, [Column("loss", torch.float32, float("nan"))])
@@ -55,10 +65,13 @@ class Ledger:
         columns: Iterable[Column] = (),
         scalars: Mapping[str, float] | None = None,
         vectors: Mapping[str, Tensor] | None = None,
+        population: Population | None = None,
     ) -> None:
         self.num_samples = num_samples
+        self.population = EVERYONE if population is None else population
+        self.num_rows = self.population.shard.num_rows(num_samples)
         self.columns = {
-            column.name: torch.full((num_samples,), column.fill, dtype=column.dtype, device="cpu")
+            column.name: torch.full((self.num_rows,), column.fill, dtype=column.dtype, device="cpu")
             for column in columns
         }
         self.scalars: dict[str, float] = dict(scalars or {})
@@ -69,12 +82,12 @@ class Ledger:
 
     @property
     def everyone(self) -> Tensor:
-        """A new mask that is true for every sample: bool, shape (n,)."""
-        return torch.ones(self.num_samples, dtype=torch.bool, device="cpu")
+        """A new mask that is true for every row: bool, shape (rows,)."""
+        return torch.ones(self.num_rows, dtype=torch.bool, device="cpu")
 
     def copy(self) -> Ledger:
         """Return a ledger with the same values that can be changed without changing this one."""
-        new = Ledger(self.num_samples)
+        new = Ledger(self.num_samples, population=self.population)
         new.columns = {name: column.clone() for name, column in self.columns.items()}
         new.scalars = dict(self.scalars)
         new.vectors = {name: vector.clone() for name, vector in self.vectors.items()}
@@ -86,24 +99,24 @@ class Ledger:
         return sum(column.element_size() for column in self.columns.values())
 
     def sum(self, values: Tensor, where: Tensor | None = None) -> float:
-        """Return Σ values over all samples (`where` true), in float64."""
-        mask = True if where is None else where.numpy()
-        return float(np.sum(values.numpy(), dtype=np.float64, where=mask))
+        """Return Σ values over all samples (`where` true), in float64, rounded once."""
+        mask = None if where is None else where.numpy()
+        return self.population.sum(values.numpy(), mask)
 
     def count(self, where: Tensor) -> int:
-        """Return the number of samples for which `where`, bool (n,), is true."""
-        return int(np.count_nonzero(where.numpy()))
+        """Return the number of samples for which `where`, bool (rows,), is true."""
+        return self.population.count(where.numpy())
 
     def mean(self, values: Tensor, where: Tensor | None = None) -> float:
         """Return the float64 mean over all samples (`where` true); NaN if there are none."""
-        count = len(values) if where is None else self.count(where)
-        return self.sum(values, where) / count if count else float("nan")
+        mask = None if where is None else where.numpy()
+        return self.population.mean(values.numpy(), mask)
 
     def remember(self, plan: Plan, trace: Trace, name: str) -> None:
         """Store a trace's scores as the last ones seen; a non-finite one becomes NaN, unseen."""
         column = self.columns[name].numpy()
-        for ids, score in visited(plan, trace, name):
-            column[ids] = score
+        for rows, score in visited(plan, trace, name):
+            column[rows] = score
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot: fixed-shape tensors and plain scalars."""
@@ -118,20 +131,21 @@ class Ledger:
 
 
 def visited(plan: Plan, trace: Trace, name: str) -> Iterator[tuple[Array, Array]]:
-    """Yield the ids that were scored, int64, and their scores, float32, NaN if not finite.
+    """Yield the rows that were scored, int64, and their scores, float32, NaN if not finite.
 
     In pieces that fit in the cache: nothing grows with the plan.
     """
     ids, score, seen = plan.ids.numpy(), trace.scores[name].numpy(), trace.seen.numpy()
     for part in pieces(len(ids)):
+        rows = plan.shard.rows(ids[part])
         of_part = score[part]
         is_broken = ~np.isfinite(of_part)
         if is_broken.any():
             of_part = np.where(is_broken, np.float32("nan"), of_part)
         if seen[part].all():
-            yield ids[part], of_part
+            yield rows, of_part
         else:
-            yield ids[part][seen[part]], of_part[seen[part]]
+            yield rows[seen[part]], of_part[seen[part]]
 
 
 def pieces(size: int) -> Iterator[slice]:

@@ -14,6 +14,9 @@ from torch import Tensor
 from thresher._order import compressed
 from thresher.draws import Draws
 from thresher.errors import SettingError
+from thresher.population import EVERYONE, Population
+from thresher.runs import Runs
+from thresher.shard import Shard
 
 # Work in pieces keeps temporaries in the cache, and small.
 _CHUNK = 1 << 15
@@ -41,7 +44,7 @@ class Epoch:
     _whole: list[Tensor] = field(default_factory=list[Tensor], repr=False, compare=False)
 
     def order(self, among: Tensor) -> Tensor:
-        """Return the ids of `among`, bool (n,), in the order this epoch has for all samples.
+        """Return the rows of `among`, bool (rows,), in the order this epoch has for all of them.
 
         Cost: a random permutation; if that of all samples was asked for before, half of one.
         """
@@ -59,11 +62,11 @@ class Epoch:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
-    """A method's choice, by sample id, before it is laid out in the order of the epoch.
+    """A method's choice, by row, before it is laid out in the order of the epoch.
 
     Args:
-        kept: bool, shape (n,).
-        weights: float32, shape (n,), read where `kept`; None means 1 for each.
+        kept: bool, shape (rows,); all n samples have one, unless the ledger is of a shard.
+        weights: float32, shape (rows,), read where `kept`; None means 1 for each.
         certain_weight: the weight of a sample whose inclusion is certain; given to samples that the
             user protects from pruning.
         learning_rate_factor: what the method multiplies the learning rate by in this epoch.
@@ -90,14 +93,18 @@ class Share(NamedTuple):
 class Plan:
     """The samples of one epoch in the order they are trained in, and the weight of each.
 
+    Of a shard it has that part; what every shard trains together is one epoch.
+
     Args:
         epoch: the epoch's number, from 0.
-        ids: int64, shape (S,), unique.
+        ids: int64, shape (S,), unique, of this shard.
         weights: float32, shape (S,), positive and finite.
-        num_samples: n, the size of the data set.
+        num_samples: n, the size of the data set, on all shards.
         learning_rate_factor: what the method multiplies the learning rate by in this epoch.
         scale: what a step exponent multiplied the method's own weights by to give `weights`.
         facts: numbers worth reporting about this plan.
+        shard: whose part this is.
+        sizes: the samples of every shard's part; () if there is one shard.
 
     Example:
         >>> plan = Plan(epoch=0, ids=torch.tensor([2, 0]), weights=torch.ones(2), num_samples=3)
@@ -112,9 +119,23 @@ class Plan:
     learning_rate_factor: float = 1.0
     scale: float = 1.0
     facts: Mapping[str, float] = field(default_factory=dict)
+    shard: Shard = field(default_factory=Shard)
+    sizes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def num_planned(self) -> int:
+        """The samples of the epoch on all shards."""
+        return sum(self.sizes) if self.sizes else len(self.ids)
+
+    @property
+    def rows(self) -> Tensor:
+        """Where the samples lie in the ledger's columns: int64, shape (S,); whole, it is `ids`."""
+        if self.shard.count == 1:
+            return self.ids
+        return torch.from_numpy(self.shard.rows(self.ids.numpy()))
 
     @cached_property
     def is_unweighted(self) -> bool:
@@ -193,32 +214,37 @@ class Trace:
         """The stretches of one optimizer step each."""
         return Runs(self.step.numpy())
 
-    def window_mean(self, name: str, window: int | None) -> Tensor:
+    def window_mean(self, name: str, window: int | None, over: Population = EVERYONE) -> Tensor:
         """Return the mean score of the window each sample was scored in: float64, shape (S,).
 
-        A window is `window` consecutive optimizer steps, None the whole epoch. Samples that were
-        not scored, or whose score is not finite, enter no mean; without any, the mean is NaN.
-        The mean is taken in float64: rounded to float32, a window of equal losses would often lie
-        below its own mean.
+        A window is `window` consecutive optimizer steps, None the whole epoch, of all shards.
+        Samples that were not scored, or whose score is not finite, enter no mean; without any, the
+        mean is NaN. The mean is taken in float64: rounded to float32, a window of equal losses
+        would often lie below its own mean.
 
-        Cost: O(S), summed in plan order, whatever the number of threads.
+        Cost: O(S); the sums are exact, whatever the number of threads and of shards, which tell
+            each other two or three numbers a window.
         """
         means = np.empty(len(self.step))
-        for part, mean in self._means(name, window):
+        for part, mean in self._means(name, window, over):
             means[part] = mean
         return torch.from_numpy(means)
 
-    def below_window_mean(self, name: str, window: int | None) -> Tensor:
+    def below_window_mean(
+        self, name: str, window: int | None, over: Population = EVERYONE
+    ) -> Tensor:
         """Return whether each score is below its `window_mean`: bool, shape (S,); NaN is not.
 
         Cost: as `window_mean`, without its 8 bytes a sample.
         """
         score, below = self.scores[name].numpy(), np.empty(len(self.step), dtype=np.bool_)
-        for part, mean in self._means(name, window):
+        for part, mean in self._means(name, window, over):
             np.less(score[part], mean, out=below[part])
         return torch.from_numpy(below)
 
-    def _means(self, name: str, window: int | None) -> Iterator[tuple[slice, np.ndarray]]:
+    def _means(
+        self, name: str, window: int | None, over: Population
+    ) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield pieces of the plan, and the mean of each of their samples' windows."""
         score, runs = self.scores[name].numpy(), self.runs
         counted = np.isfinite(score)
@@ -229,54 +255,12 @@ class Trace:
             count = runs.sums(counted)
         # The window of each run, from 1; samples never scored share window 0.
         number = runs.step + 1 if window == 1 else runs.step // (window or 2**31) + 1
+        sums, num_windows = over.group_sums(
+            score, runs.stretches(number), int(number.max(initial=0)) + 1
+        )
+        counts = np.bincount(number, count, minlength=num_windows).astype(np.int64)
         with np.errstate(invalid="ignore"):
-            mean = np.bincount(number, runs.sums(score)) / np.bincount(number, count)
+            mean = sums / over.added(counts)
         mean = mean.take(number)
         for piece in runs.pieces():
             yield piece.places, np.repeat(mean[piece.runs], piece.sizes)
-
-
-class Piece(NamedTuple):
-    """Neighbouring samples: their `places` in the plan, their `runs`, and the `sizes` of these."""
-
-    places: slice
-    runs: slice
-    sizes: np.ndarray
-
-
-@final
-class Runs:
-    """The stretches of a plan that were scored in one optimizer step each.
-
-    Sums over runs are several times as fast as sums by each sample's step.
-
-    Args:
-        step: the step of each sample, shape (S,).
-
-    Attributes:
-        step: the step of each run, int64.
-        sizes: the samples of each run, int64.
-    """
-
-    def __init__(self, step: np.ndarray) -> None:
-        changes = np.flatnonzero(step[1:] != step[:-1]) + 1
-        self._starts = np.concatenate([np.zeros(min(len(step), 1), dtype=np.int64), changes])
-        self.step = step.take(self._starts).astype(np.int64)
-        self.sizes = np.diff(self._starts, append=len(step))
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of each run's values, (S,): float64, in a fixed order."""
-        total = np.zeros(len(self.step))
-        for piece in self.pieces():
-            starts = np.cumsum(piece.sizes) - piece.sizes
-            total[piece.runs] += np.add.reduceat(values[piece.places], starts, dtype=np.float64)
-        return total
-
-    def pieces(self) -> Iterator[Piece]:
-        """Yield the plan in pieces that fit in the cache; a run may be cut."""
-        size = int(self.sizes.sum())
-        for start in range(0, size, _CHUNK):
-            stop = min(start + _CHUNK, size)
-            first, last = np.searchsorted(self._starts, [start + 1, stop])
-            edges = np.concatenate([[start], self._starts[first:last], [stop]])
-            yield Piece(slice(start, stop), slice(first - 1, last), np.diff(edges))

@@ -17,7 +17,8 @@ from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.plan import Epoch, Plan, Selection
 from thresher.schedule import Budget, is_active, is_annealing, target
-from thresher.weights import clipped, to_step_exponent
+from thresher.shard import Shard
+from thresher.weights import clipped, step_factor, to_step_exponent
 
 
 @final
@@ -76,16 +77,18 @@ class Protection:
                 "Give them in the order of the data set: labels[i] is the class of dataset[i]",
             )
 
-    def apply(self, selection: Selection, draws: Draws) -> Selection:
+    def apply(self, selection: Selection, draws: Draws, shard: Shard) -> Selection:
         """Return the selection with the protected samples in it, at the weight of a certain one."""
         if self.always_keep is None and self.labels is None:
             return selection
         kept = selection.kept
         certain = torch.zeros_like(kept)
         if self.always_keep is not None:
-            certain[self.always_keep] = True
+            ids = self.always_keep.numpy()
+            certain.numpy()[shard.rows(ids[shard.own(ids)])] = True
         if self.labels is not None:
-            certain |= self._floor(draws)
+            # Drawn for all samples, whose labels are all here, so that shards agree.
+            certain |= self._floor(draws.shared)[shard.index :: shard.count]
         weights = selection.weights
         if weights is None:
             weights = _ones(len(kept))
@@ -149,19 +152,26 @@ class Planner:
 
         Cost: O(n) and a random permutation.
         """
-        told = Epoch(number=epoch, draws=Draws(self.seed, epoch), shuffled=self.shuffled)
+        over = ledger.population
+        draws = Draws(self.seed, epoch, over.stream)
+        told = Epoch(number=epoch, draws=draws, shuffled=self.shuffled)
         selection = self._select(ledger, budget, told, visits)
-        size = ledger.num_samples
-        if not selection.kept.numpy().any():
+        sizes = over.each(int(np.count_nonzero(selection.kept.numpy())))
+        if not any(sizes):
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
-            selection.kept[told.order(ledger.everyone)[0]] = True
-        ids = told.order(selection.kept)
-        weights, scale, facts = self._weights(selection, ids, size)
+            first = np.zeros(ledger.num_rows, dtype=np.bool_)
+            first[told.order(ledger.everyone).numpy()[:1]] = True
+            selection.kept.numpy()[over.first(first, 1)] = True
+            sizes = over.each(int(np.count_nonzero(selection.kept.numpy())))
+        rows = told.order(selection.kept)
+        weights, scale, facts = self._weights(selection, rows, ledger)
         return Plan(
             epoch=epoch,
-            ids=ids,
+            ids=torch.from_numpy(over.shard.ids(rows.numpy())),
             weights=weights,
-            num_samples=size,
+            num_samples=ledger.num_samples,
+            shard=over.shard,
+            sizes=tuple(sizes) if over.shard.count > 1 else (),
             learning_rate_factor=self._learning_rate_factor(selection),
             scale=scale,
             facts={**selection.facts, **facts},
@@ -191,22 +201,24 @@ class Planner:
                 facts=facts,
             ),
             told.draws,
+            ledger.population.shard,
         )
 
     def _weights(
-        self, selection: Selection, ids: Tensor, size: int
+        self, selection: Selection, rows: Tensor, ledger: Ledger
     ) -> tuple[Tensor, float, dict[str, float]]:
         """The weights in plan order, what the step exponent multiplied them by, and facts."""
         own, facts = selection.weights, dict[str, float]()
-        weights = _ones(len(ids)) if own is None else _taken(own, ids)
+        weights = _ones(len(rows)) if own is None else _taken(own, rows)
         if self.max_weight is not None:
-            facts["clipped"] = int(np.count_nonzero(weights.numpy() > self.max_weight))
+            facts["clipped"] = ledger.population.count(weights.numpy() > self.max_weight)
             if facts["clipped"]:
                 weights = clipped(weights, self.max_weight)
         if self.step_exponent is None:
             return weights, 1.0, facts
-        scaled = to_step_exponent(weights, num_samples=size, exponent=self.step_exponent)
-        return scaled, float(scaled[0]) / float(weights[0]), facts
+        size, exponent = ledger.num_samples, self.step_exponent
+        factor = step_factor(weights, size, exponent, ledger.population)
+        return to_step_exponent(weights, size, exponent, ledger.population), factor, facts
 
     def _learning_rate_factor(self, selection: Selection) -> float:
         return selection.learning_rate_factor if self.step_exponent is None else 1.0
@@ -217,8 +229,8 @@ def _ones(size: int) -> Tensor:
     return torch.ones(1, dtype=torch.float32, device="cpu").expand(size)
 
 
-def _taken(column: Tensor, ids: Tensor) -> Tensor:
-    return torch.from_numpy(column.numpy().take(ids.numpy()))
+def _taken(column: Tensor, rows: Tensor) -> Tensor:
+    return torch.from_numpy(column.numpy().take(rows.numpy()))
 
 
 def _whole_numbers(name: str, values: Tensor | Sequence[int] | None) -> Tensor | None:

@@ -59,8 +59,9 @@ class Replacement:
 
     def put_into(self, ledger: Ledger) -> None:
         """Let the ledger hold this subset, and count the replacement."""
-        ledger["member"].copy_(self.member)
-        ledger["weight"].copy_(self.weight)
+        shard = ledger.population.shard
+        ledger["member"].copy_(self.member[shard.index :: shard.count])
+        ledger["weight"].copy_(self.weight[shard.index :: shard.count])
         ledger.scalars["replaced"] += 1
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import Array
+from thresher.population import EVERYONE, Population
 
-__all__ = ["clipped", "cumulative", "inverse_probability", "to_step_exponent"]
+__all__ = ["clipped", "cumulative", "inverse_probability", "step_factor", "to_step_exponent"]
 
 
 def inverse_probability(probabilities: Tensor, population_ratio: float | None = None) -> Tensor:
@@ -127,7 +128,9 @@ def clipped(weights: Tensor, max_weight: float) -> Tensor:
     return _float32(weights.double().clamp(max=max_weight))
 
 
-def to_step_exponent(weights: Tensor, num_samples: int, exponent: float) -> Tensor:
+def to_step_exponent(
+    weights: Tensor, num_samples: int, exponent: float, over: Population = EVERYONE
+) -> Tensor:
     """Scale an epoch's weights to mean (n/S)^γ over the S samples of its plan.
 
     γ = 0 is `population` mode (the full-data step length; movement per epoch falls with S), γ = 1
@@ -137,6 +140,7 @@ def to_step_exponent(weights: Tensor, num_samples: int, exponent: float) -> Tens
         weights: over the plan, positive and finite, shape `(S,)`.
         num_samples: n ≥ S, the size of the data set.
         exponent: γ, finite.
+        over: the samples that the mean and S are over, those here and those of other shards.
 
     Returns:
         float32, shape `(S,)`. The ratios between weights are unchanged.
@@ -154,7 +158,20 @@ def to_step_exponent(weights: Tensor, num_samples: int, exponent: float) -> Tens
         >>> to_step_exponent(torch.tensor([1.0, 3.0]), num_samples=8, exponent=0.5).tolist()
         [1.0, 3.0]
     """
-    num_planned = weights.numel()
+    return _float32(weights.detach().double() * step_factor(weights, num_samples, exponent, over))
+
+
+def step_factor(
+    weights: Tensor, num_samples: int, exponent: float, over: Population = EVERYONE
+) -> float:
+    """Return what `to_step_exponent` multiplies weights by: (n/S)^γ over their mean.
+
+    Example:
+        >>> step_factor(torch.tensor([1.0, 3.0]), num_samples=8, exponent=0.5)
+        1.0
+    """
+    values = weights.detach().double().cpu().numpy()
+    num_planned = over.size(values)
     if not 0 < num_planned <= num_samples:
         raise ValueError(
             f"weights must cover a plan of 1 to num_samples={num_samples} samples; "
@@ -165,10 +182,10 @@ def to_step_exponent(weights: Tensor, num_samples: int, exponent: float) -> Tens
             f"exponent must be finite; got {exponent}. Use 0 for population mode, 1 for batch mode."
         )
     _check_range(weights, "weights", math.inf, "Leave samples out of the plan instead.")
-    values = weights.detach().double()
-    # A tensor's power overflows to inf, which is refused below; a float's raises OverflowError.
-    mean = values.new_tensor(num_samples / num_planned).pow(exponent)
-    return _float32(values * (mean / float(np.mean(values.cpu().numpy()))))
+    mean = over.plus(float(np.sum(values))) / num_planned
+    # A tensor's power overflows to inf, which is refused later; a float's raises OverflowError.
+    power = torch.tensor(num_samples / num_planned, dtype=torch.float64).pow(exponent)
+    return float(power) / mean
 
 
 def _check_range(values: Tensor, name: str, largest: float, cure: str) -> None:

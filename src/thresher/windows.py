@@ -27,7 +27,8 @@ class WindowRule(ABC):
 
     A frozen dataclass of its settings. Within a window the scores are of (nearly) the same model
     and may be compared; across windows they may not, so a window's chances have to be the same
-    whatever the other windows are.
+    whatever the other windows are. On shards a rule is given each shard's part of a window by
+    itself; equation 1, which needs a mean alone, compares over all shards.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -107,17 +108,17 @@ def remember(
     window: int | None,
 ) -> None:
     """Write an epoch's scores into the columns of the rule; what has no score has no window."""
-    values, step, ids = trace.scores[score].numpy(), trace.step.numpy(), plan.ids.numpy()
+    values, step, rows = trace.scores[score].numpy(), trace.step.numpy(), plan.rows.numpy()
     if rule is None:
         # A comparison with NaN is false: samples and windows without a score are not below.
-        below = trace.below_window_mean(score, window).numpy()
+        below = trace.below_window_mean(score, window, ledger.population).numpy()
         below &= values > -np.inf
-        ledger["below"].zero_().numpy()[ids] = below
+        ledger["below"].zero_().numpy()[rows] = below
         return
     known = np.isfinite(values)
     number = np.minimum(step, 0) if window is None else step // window
-    ledger["score"].fill_(np.nan).numpy()[ids] = np.where(known, values, np.float32(np.nan))
-    ledger["window"].fill_(-1).numpy()[ids] = np.where(known, number, -1)
+    ledger["score"].fill_(np.nan).numpy()[rows] = np.where(known, values, np.float32(np.nan))
+    ledger["window"].fill_(-1).numpy()[rows] = np.where(known, number, -1)
 
 
 def judged(ledger: Ledger, rule: WindowRule | None) -> ByMean | ByRule:
@@ -137,7 +138,7 @@ class ByMean:
         return self._ledger.count(self._ledger["below"])
 
     def chances(self, rho: float) -> Tensor:
-        """Return the chance of each sample to be pruned: float32, shape (n,)."""
+        """Return the chance of each sample to be pruned: float32, shape (rows,)."""
         return self._ledger["below"].float().mul_(rho)
 
 
@@ -151,7 +152,7 @@ class ByRule:
 
     def __init__(self, ledger: Ledger, rule: WindowRule) -> None:
         window, score = ledger["window"].numpy(), ledger["score"].numpy()
-        self._rule, self._num_samples = rule, ledger.num_samples
+        self._rule, self._ledger = rule, ledger
         bits = max(len(window) - 1, 1).bit_length()
         keys, filled = np.empty(np.count_nonzero(window >= 0), dtype=np.int64), 0
         for start in range(0, len(window), _CHUNK):
@@ -168,11 +169,12 @@ class ByRule:
 
     def prunable(self) -> float:
         """Return Σ chance at ρ = 1."""
-        return sum(float(np.sum(chance)) for _, chance in self._pieces(1.0))
+        here = sum(float(np.sum(chance)) for _, chance in self._pieces(1.0))
+        return self._ledger.population.plus(here)
 
     def chances(self, rho: float) -> Tensor:
-        """Return the chance of each sample to be pruned: float32, shape (n,)."""
-        result = np.zeros(self._num_samples, dtype=np.float32)
+        """Return the chance of each sample to be pruned: float32, shape (rows,)."""
+        result = np.zeros(self._ledger.num_rows, dtype=np.float32)
         for members, chance in self._pieces(rho):
             result[self._ids[members]] = chance
         return torch.from_numpy(result)

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from thresher._arrays import Array
+from thresher.population import EVERYONE, Population
 
 __all__ = ["counts", "large_batches", "pieces", "probabilities", "quotas", "ranks"]
 
@@ -182,7 +183,7 @@ def ranks(scores: Array, generator: Generator) -> Array:
     return places
 
 
-def quotas(sizes: Array, total: int, offset: float) -> Array:
+def quotas(sizes: Array, total: int, offset: float, over: Population = EVERYONE) -> Array:
     """Return how many each group is given of `total`: its share, rounded down or up.
 
     ⌊κ C_k + u⌋ − ⌊κ C_(k−1) + u⌋ with κ = total / Σ sizes, C the cumulative sizes and u the offset:
@@ -190,8 +191,9 @@ def quotas(sizes: Array, total: int, offset: float) -> Array:
 
     Args:
         sizes: members of each group, int64, shape `(groups,)`.
-        total: from 0 to Σ sizes.
+        total: from 0 to Σ sizes, which is over all groups.
         offset: u in [0, 1).
+        over: the samples in all groups; those of the shards before this one come first.
 
     Returns:
         int64, shape `(groups,)`, Σ = total.
@@ -201,8 +203,9 @@ def quotas(sizes: Array, total: int, offset: float) -> Array:
         [2, 2, 1]
     """
     # In whole numbers, so that no share is off by rounding; u only counts in steps of 1 / Σ sizes.
-    whole = int(sizes.sum())
-    ends = np.concatenate([[0], np.cumsum(sizes)]) * total + math.floor(offset * whole)
+    each = over.each(int(sizes.sum()))
+    whole, before = sum(each), sum(each[: over.shard.index])
+    ends = (np.concatenate([[0], np.cumsum(sizes)]) + before) * total + math.floor(offset * whole)
     return np.diff(ends // whole)
 
 

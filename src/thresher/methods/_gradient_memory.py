@@ -11,7 +11,8 @@ import torch
 from thresher._arrays import Array
 from thresher.ledger import Column, Ledger
 from thresher.methods._method import Method, Reference, require_within
-from thresher.plan import Epoch, Plan, Runs, Trace
+from thresher.plan import Epoch, Plan, Trace
+from thresher.runs import Runs
 
 PAPER = Reference(
     title="Learn from the Past: Dynamic Data Pruning with Historically Weighted Bernoulli Sampling",
@@ -58,12 +59,12 @@ class GradientMemory(Method):
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         norm, runs, seen = trace.scores["logit_grad_norm"].numpy(), trace.runs, trace.seen.numpy()
-        ids, weights, column = plan.ids.numpy(), plan.weights.numpy(), ledger["score"].numpy()
+        rows, weights, column = plan.rows.numpy(), plan.weights.numpy(), ledger["score"].numpy()
         used = np.isfinite(norm) & seen
         if not used.all():
-            column[ids[seen & ~used]] = np.nan
+            column[rows[seen & ~used]] = np.nan
             runs = Runs(trace.step.numpy().compress(used))
-            norm, ids, weights = (x.compress(used) for x in (norm, ids, weights))
+            norm, rows, weights = (x.compress(used) for x in (norm, rows, weights))
         weighted = np.square(norm, dtype=np.float64)
         weighted *= weights
         if plan.scale != 1:
@@ -72,13 +73,15 @@ class GradientMemory(Method):
         scale[scale <= 0] = 1  # while all norms are 0, so are scores
         for places, of_runs, sizes in runs.pieces():
             score = np.square(norm[places], dtype=np.float64) / np.repeat(scale[of_runs], sizes)
-            old = column.take(ids[places])
+            old = column.take(rows[places])
             average = np.float64(self.beta_1) * old + (1 - self.beta_1) * score
-            column[ids[places]] = np.where(np.isnan(old), score, average)
+            column[rows[places]] = np.where(np.isnan(old), score, average)
 
     def _scales(self, ledger: Ledger, runs: Runs, weighted: Array) -> Array:
         """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""
-        total, count = np.bincount(runs.step, weighted), np.bincount(runs.step, runs.sizes)
+        over = ledger.population
+        total = over.added_floats(np.bincount(runs.step, weighted))
+        count = over.added(np.bincount(runs.step, runs.sizes, len(total)).astype(np.int64))
         average, decay = ledger.scalars["den"], ledger.scalars["den_decay"]
         scale = np.zeros(len(total))
         for t in np.flatnonzero(count).tolist():

@@ -86,11 +86,11 @@ class Method(ABC):
         """Update the ledger in place from the scores of the epoch that `plan` was made for."""
 
     def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
-        """Return ids, int64, to score by an extra forward after `observe`; None means nobody."""
+        """Return rows, int64, to score by an extra forward after `observe`; None means nobody."""
         return None
 
-    def observe_refreshed(self, ledger: Ledger, ids: Tensor, scores: Mapping[str, Tensor]) -> None:
-        """Update the ledger in place from those scores, by name, float32, one for each of `ids`."""
+    def observe_refreshed(self, ledger: Ledger, rows: Tensor, scores: Mapping[str, Tensor]) -> None:
+        """Update the ledger in place from those scores, by name, float32, one for each row."""
 
 
 def require_within(method: object, name: str, interval: str, meaning: str) -> None:

@@ -77,20 +77,20 @@ class EpsilonGreedy(Method):
         n, kappa = ledger.num_samples, self.kappa if epoch.target is None else 1 - epoch.target
         if (epoch.number - self.warmup_epochs) % self.period:
             return Selection(kept=ledger["chosen"].clone())
-        quota = max(1, round(kappa * n))
+        quota, over = max(1, round(kappa * n)), ledger.population
         num_random = round(self.epsilon * quota)
-        ties = partial(epoch.draws.uniform, n, "ties")
-        kept = draws.top_q(ledger["mean"], quota - num_random, ties)
+        ties = partial(epoch.draws.uniform, ledger.num_rows, "ties")
+        kept = draws.top_q(ledger["mean"], quota - num_random, ties, over=over)
         if num_random:
-            keys = epoch.draws.uniform(n, "selection", dtype=torch.float64)
-            kept |= draws.exact_count(~kept, num_random, keys)
+            keys = epoch.draws.uniform(ledger.num_rows, "selection", torch.float64)
+            kept |= draws.exact_count(~kept, num_random, keys, over=over)
         return Selection(kept=kept)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         mean = ledger["mean"].numpy()
-        for ids, loss in visited(plan, trace, "loss"):
-            old = mean[ids]
+        for rows, loss in visited(plan, trace, "loss"):
+            old = mean[rows]
             # A broken loss makes the average NaN, unseen; the next loss begins it anew.
-            mean[ids] = np.where(np.isnan(old), loss, (1 - self.a) * old + self.a * loss)
+            mean[rows] = np.where(np.isnan(old), loss, (1 - self.a) * old + self.a * loss)
         if self.period > 1:
-            ledger["chosen"].zero_().numpy()[plan.ids.numpy()] = True
+            ledger["chosen"].zero_().numpy()[plan.rows.numpy()] = True

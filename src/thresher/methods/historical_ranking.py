@@ -22,7 +22,8 @@ class HistoricalRanking(GradientMemory):
 
     Ranks are those of SCORE, the average of γ_i² / den over a sample's visits that `Omission`
     remembers; β = 1 / κ - 1 makes Σ p = κ B (at κ = ½ exactly). The epoch's order is cut into large
-    batches, the last one smaller. Unseen and non-finite samples rank highest, ties at random.
+    batches, on shards those of each, the last one smaller. Unseen and non-finite samples rank
+    highest, ties at random.
 
     The source has two sentences: Selective Backprop with historical statistics, B = 2b. That it
     takes Omission's SCORE and ranks inside the large batch is our reading.
@@ -58,8 +59,8 @@ class HistoricalRanking(GradientMemory):
         require_within(self, "large_batch", "[1, inf)", "samples of a large batch")
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        n, kappa = ledger.num_samples, self.share(epoch)
-        score, chance = ledger["score"].numpy(), np.empty(n)
+        rows, kappa = ledger.num_rows, self.share(epoch)
+        score, chance = ledger["score"].numpy(), np.empty(rows)
         generator = epoch.draws.generator("ties")
         for ids in within.large_batches(epoch.order(ledger.everyone), self.large_batch):
             ranks = within.ranks(score.take(ids), generator)
@@ -67,6 +68,6 @@ class HistoricalRanking(GradientMemory):
             by_rank = ((np.arange(size) + 0.5) / size) ** (1 / kappa - 1)
             chance[ids] = by_rank.take(ranks)
         kept = draws.bernoulli(
-            torch.from_numpy(chance), epoch.draws.uniform(n, "selection", torch.float64)
+            torch.from_numpy(chance), epoch.draws.uniform(rows, "selection", torch.float64)
         )
         return Selection(kept=kept)

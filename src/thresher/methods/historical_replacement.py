@@ -26,9 +26,10 @@ class HistoricalReplacement(GradientMemory):
     """Of each large batch of B samples draw b with replacement, by g_i = a_i / Σ a.
 
     a_i = sqrt((1 - α) SCORE_i + α mean SCORE) as in `Omission`, with the mean over the large batch,
-    into which the epoch's order is cut. A sample drawn c times is trained once and weighted by
-    K c / (b g_i), K being the expected share of samples that are drawn at all: the paper's
-    w_i = 1 / (B g_i) for each draw, without training a sample twice. Unseen samples count as 1.
+    into which the epoch's order, on shards that of each, is cut. A sample drawn c times is trained
+    once and weighted by K c / (b g_i), K being the expected share of samples that are drawn at all:
+    the paper's w_i = 1 / (B g_i) for each draw, without training a sample twice. Unseen samples
+    count as 1.
 
     With `prune_ratio` the number of draws b is solved so that K is the share to train on; it grows
     without bound as the ratio nears 0. The source has two sentences: Weighted Replacement with
@@ -70,12 +71,12 @@ class HistoricalReplacement(GradientMemory):
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         if epoch.target == 0:
             return Selection(kept=ledger.everyone)
-        n, order = ledger.num_samples, epoch.order(ledger.everyone)
+        n, rows, order = ledger.num_samples, ledger.num_rows, epoch.order(ledger.everyone)
         size, score = min(self.large_batch, n), ledger["score"].numpy()
-        draws, trained = self._draws_a_sample(score, order, size, epoch.target)
-        sizes = np.diff(np.append(np.arange(0, n, size), n))
-        num = np.maximum(within.quotas(sizes, round(draws * n), 0.5), 1)
-        weights, generator = np.empty(n, dtype=np.float32), epoch.draws.generator("selection")
+        draws, trained = self._draws_a_sample(ledger, order, size, epoch.target)
+        sizes = np.diff(np.append(np.arange(0, rows, size), rows))
+        num = np.maximum(within.quotas(sizes, round(draws * n), 0.5, ledger.population), 1)
+        weights, generator = np.empty(rows, dtype=np.float32), epoch.draws.generator("selection")
         group = 0
         for ids in within.large_batches(order, size):
             of_these = slice(group, group + len(ids))
@@ -95,20 +96,24 @@ class HistoricalReplacement(GradientMemory):
         return np.divide(a, mean, out=np.ones_like(a), where=mean > 0)
 
     def _draws_a_sample(
-        self, score: Array, order: Tensor, size: int, target: float | None
+        self, ledger: Ledger, order: Tensor, size: int, target: float | None
     ) -> tuple[float, float]:
         """Return b / B, and the share of samples that so many draws reach: mean 1 - (1 - g)^b."""
         # Some 10⁵ samples tell the share to a thousandth.
-        some = within.large_batches(order, size)
-        some = list(some)[:: max(1, len(order) >> 17)]
-        relative = np.concatenate([self._relative(score.take(ids)).ravel() for ids in some])
-        rate = -size * np.log1p(-np.minimum(relative / size, 1 - 1e-6))
-        draws = self.kappa if target is None else (1 - target) / float(rate.mean())
+        some, score = within.large_batches(order, size), ledger["score"].numpy()
+        some = list(some)[:: max(1, ledger.num_samples >> 17)]
+        relative = [self._relative(score.take(ids)).ravel() for ids in some]
+        relative = np.concatenate([np.empty(0), *relative])
+        rate, mean = (
+            -size * np.log1p(-np.minimum(relative / size, 1 - 1e-6)),
+            ledger.population.mean,
+        )
+        draws = self.kappa if target is None else (1 - target) / mean(rate)
         while True:
             missed = np.exp(-draws * rate)
-            trained = 1 - float(missed.mean())
+            trained = 1 - mean(missed)
             short = 0.0 if target is None else 1 - target - trained
             if short < 1e-9 or draws >= _MOST_DRAWS:
                 return draws, trained
             # Newton's method on a concave function, from below: no step is too long.
-            draws = min(_MOST_DRAWS, draws + short / float((rate * missed).mean()))
+            draws = min(_MOST_DRAWS, draws + short / mean(rate * missed))

@@ -85,8 +85,8 @@ class InfoBatch(Method):
             r = min(epoch.target * ledger.num_samples / num_easy, _MOST)
         # The small term keeps a product such as (1 - 0.9) * 10 from falling below its integer.
         quota = min(num_easy, max(1, math.floor((1 - r) * num_easy + 1e-9)))
-        keys = epoch.draws.uniform(ledger.num_samples, "selection", dtype=torch.float64)
-        kept_easy = draws.exact_count(easy, quota, keys)
+        keys = epoch.draws.uniform(ledger.num_rows, "selection", dtype=torch.float64)
+        kept_easy = draws.exact_count(easy, quota, keys, over=ledger.population)
         weight = np.float32(num_easy / max(1, quota))
         weights = torch.from_numpy(np.where(kept_easy.numpy(), weight, np.float32(1)))
         return Selection(kept=kept_easy | ~easy, weights=weights, facts={"r": r})

@@ -95,25 +95,26 @@ class KAKURENBO(Method):
         among = ~ledger["loss"].isnan() if target is None else sure
         lowest = math.floor(fraction * n + 1e-9) if target is None else round(target * n)
         lowest = min(lowest, n - 1, ledger.count(among))
-        ties = partial(epoch.draws.uniform, n, "ties")
-        hidden = sure & draws.exact_count(among, lowest, ledger["loss"], ties)
+        ties = partial(epoch.draws.uniform, ledger.num_rows, "ties")
+        hidden = draws.exact_count(among, lowest, ledger["loss"], ties, ledger.population) & sure
         if target is not None or self.lr_fraction == "actual":
             fraction = ledger.count(hidden) / n
         return Selection(kept=~hidden, learning_rate_factor=1 / (1 - fraction))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
+        rows = plan.rows
         for part in pieces(len(plan)):
             seen = slice(None) if bool(trace.seen[part].all()) else trace.seen[part]
             scores = {name: trace.scores[name][part][seen] for name in self.needs}
-            self.observe_refreshed(ledger, plan.ids[part][seen], scores)
+            self.observe_refreshed(ledger, rows[part][seen], scores)
 
     def refreshed(self, ledger: Ledger, plan: Plan) -> Tensor | None:
         hidden = ledger.everyone.numpy()
-        hidden[plan.ids.numpy()] = False
+        hidden[plan.rows.numpy()] = False
         return torch.from_numpy(np.flatnonzero(hidden)) if hidden.any() else None
 
-    def observe_refreshed(self, ledger: Ledger, ids: Tensor, scores: Mapping[str, Tensor]) -> None:
+    def observe_refreshed(self, ledger: Ledger, rows: Tensor, scores: Mapping[str, Tensor]) -> None:
         loss, correct, confidence = (scores[name].numpy() for name in self.needs)
         usable = np.isfinite(loss) & np.isfinite(correct) & np.isfinite(confidence)
-        ledger["loss"].numpy()[ids.numpy()] = np.where(usable, loss, np.float32("nan"))
-        ledger["sure"].numpy()[ids.numpy()] = usable & (correct == 1) & (confidence >= self.tau)
+        ledger["loss"].numpy()[rows.numpy()] = np.where(usable, loss, np.float32("nan"))
+        ledger["sure"].numpy()[rows.numpy()] = usable & (correct == 1) & (confidence >= self.tau)

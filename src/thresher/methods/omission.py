@@ -30,7 +30,8 @@ class Omission(GradientMemory):
 
     The paper has two forms: one draw for an epoch, the default, or one for each large batch of B
     samples, with its own mean, c and Σ p_i = κ B. The epoch's order is then cut into large batches,
-    the last one smaller; κ / p_i over the trained is the paper's 1 / p_i over B.
+    the last one smaller; κ / p_i over the trained is the paper's 1 / p_i over B. On shards each
+    has large batches of its own.
 
     Args:
         kappa: κ, the share to train on, when `prune_ratio` is not given.
@@ -71,30 +72,32 @@ class Omission(GradientMemory):
             require_within(self, "large_batch", "[1, inf)", "samples of a large batch, or None")
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        n, kappa, order = ledger.num_samples, self.share(epoch), None
+        rows, over, kappa, order = ledger.num_rows, ledger.population, self.share(epoch), None
         if self.large_batch is None:
             a = neutral(ledger["score"].numpy())
             a = smoothed(a, ledger.mean(torch.from_numpy(a)), self.alpha)
-            chance = draws.inclusion_probabilities(torch.from_numpy(a), kappa * n)
+            chance = draws.inclusion_probabilities(
+                torch.from_numpy(a), kappa * ledger.num_samples, over
+            )
             del a
         else:
             order = epoch.order(ledger.everyone)
             chance = self._chances(ledger, order, self.large_batch, kappa)
         if self.sampling == "bernoulli":
-            kept = draws.bernoulli(chance, epoch.draws.uniform(n, "selection", torch.float64))
+            kept = draws.bernoulli(chance, epoch.draws.uniform(rows, "selection", torch.float64))
         else:
             # Σ p is κ B over each large batch, so in the epoch's order each has its number. Without
             # them an order inside blocks will do, as the sum runs on from one to the next.
-            order = epoch.draws.local_order(n, "systematic order") if order is None else order
-            offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
-            kept = draws.systematic(chance, order, offset)
+            order = epoch.draws.local_order(rows, "systematic order") if order is None else order
+            offset = epoch.draws.number("systematic offset")
+            kept = draws.systematic(chance, order, offset, over)
         # Without smoothing a chance can be 0; its weight is finite, and never used.
         weights = inverse_probability(chance.clamp_(min=1e-30), kappa)
         return Selection(kept=kept, weights=weights, certain_weight=kappa)
 
     def _chances(self, ledger: Ledger, order: Tensor, size: int, kappa: float) -> Tensor:
-        """Return p by id, solved in each large batch by itself."""
-        score, chance = ledger["score"].numpy(), np.empty(ledger.num_samples)
+        """Return p by row, solved in each large batch by itself."""
+        score, chance = ledger["score"].numpy(), np.empty(ledger.num_rows)
         for ids in within.large_batches(order, size):
             a = neutral(score.take(ids))
             a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)

@@ -78,18 +78,19 @@ class OrderDP(Method):
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         drawn, trained = self.sizes(ledger.num_samples, epoch.target)
-        keys = epoch.draws.uniform(ledger.num_samples, "candidates", dtype=torch.float64)
-        candidates = draws.exact_count(ledger.everyone, drawn, keys)
+        rows, over = ledger.num_rows, ledger.population
+        keys = epoch.draws.uniform(rows, "candidates", dtype=torch.float64)
+        candidates = draws.exact_count(ledger.everyone, drawn, keys, over=over)
         del keys
-        loss, ties = ledger["loss"], epoch.draws.uniform(ledger.num_samples, "ties", torch.float64)
+        loss, ties = ledger["loss"], epoch.draws.uniform(rows, "ties", torch.float64)
         if self.max_staleness is None:
-            return Selection(kept=draws.top_q(loss, trained, ties, among=candidates))
+            return Selection(kept=draws.top_q(loss, trained, ties, candidates, over))
         due = ledger["age"] >= self.max_staleness
         rest = trained - ledger.count(due)
         if rest < 0:
-            return Selection(kept=draws.top_q(ledger["age"], trained, ties, among=due))
+            return Selection(kept=draws.top_q(ledger["age"], trained, ties, due, over))
         candidates &= ~due
-        return Selection(kept=draws.top_q(loss, rest, ties, among=candidates).logical_or_(due))
+        return Selection(kept=draws.top_q(loss, rest, ties, candidates, over).logical_or_(due))
 
     def sizes(self, num_samples: int, target: float | None = None) -> tuple[int, int]:
         """Return s and q for n samples: by `rho_s` and `rho_q`, or by a share to leave out."""
@@ -105,4 +106,4 @@ class OrderDP(Method):
         if self.max_staleness is not None:
             age, renewed = ledger["age"], trace.scores["loss"].isfinite() & trace.seen
             age.clamp_(max=_OLDEST - 1).add_(1)
-            age.numpy()[plan.ids.numpy()[renewed.numpy()]] = 0
+            age.numpy()[plan.rows.numpy()[renewed.numpy()]] = 0

@@ -80,7 +80,8 @@ class PersistentImportance(Method):
         return (Column("importance", torch.float32, math.nan),)
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        n, kappa = ledger.num_samples, self.kappa if epoch.target is None else 1 - epoch.target
+        kappa = self.kappa if epoch.target is None else 1 - epoch.target
+        rows, over = ledger.num_rows, ledger.population
         chance = ledger["importance"].double()
         is_unseen = chance.isnan()
         mean = ledger.mean(chance, where=~is_unseen)
@@ -88,21 +89,21 @@ class PersistentImportance(Method):
             return Selection(kept=ledger.everyone)
         # Importances that are all 0 tell no more than none.
         chance.masked_fill_(is_unseen, mean).add_(self.epsilon * mean or 1.0)
-        chance = draws.inclusion_probabilities(chance, kappa * n)
-        offset = epoch.draws.uniform(1, "systematic offset", dtype=torch.float64).item()
-        order = epoch.draws.local_order(n, "systematic order")
-        kept = draws.systematic(chance, order, offset)
+        chance = draws.inclusion_probabilities(chance, kappa * ledger.num_samples, over)
+        offset = epoch.draws.number("systematic offset")
+        order = epoch.draws.local_order(rows, "systematic order")
+        kept = draws.systematic(chance, order, offset, over)
         weights = inverse_probability(chance, kappa)
         return Selection(kept=kept, weights=weights, certain_weight=kappa)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        norm, ids = trace.scores["logit_grad_norm"].numpy(), plan.ids.numpy()
+        norm, rows = trace.scores["logit_grad_norm"].numpy(), plan.rows.numpy()
         seen = trace.seen.numpy()
         if not seen.all():
-            norm, ids = norm[seen], ids[seen]
+            norm, rows = norm[seen], rows[seen]
         norm = np.where(np.isfinite(norm), norm, np.float32(math.nan))
         column = ledger["importance"].numpy()
-        old = column.take(ids)
+        old = column.take(rows)
         average = np.float32(self.alpha) * old + np.float32(1 - self.alpha) * norm
         # A norm that is not finite makes the sample unseen; the next one starts it anew.
-        column[ids] = np.where(np.isnan(old), norm, average)
+        column[rows] = np.where(np.isnan(old), norm, average)

@@ -65,15 +65,15 @@ class RandomPruning(Method):
         return (Column("visits", torch.int32, 0),) if self.mode == "cycle" else ()
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        size = ledger.num_samples
+        size, over = ledger.num_samples, ledger.population
         target = self.prune_ratio if epoch.target is None else epoch.target
         assert target is not None
         quota = max(1, round((1 - target) * size))
-        keys = epoch.draws.uniform(size, "selection", dtype=torch.float64)
+        keys = epoch.draws.uniform(ledger.num_rows, "selection", dtype=torch.float64)
         if self.mode == "fresh":
-            kept = draws.exact_count(ledger.everyone, quota, keys)
+            kept = draws.exact_count(ledger.everyone, quota, keys, over=over)
         else:
-            kept = draws.top_q(-ledger["visits"].float(), quota, keys)
+            kept = draws.top_q(-ledger["visits"].float(), quota, keys, over=over)
         return Selection(kept=kept, certain_weight=quota / size)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
@@ -81,4 +81,4 @@ class RandomPruning(Method):
             seen = trace.seen.numpy()
             # A loop may report nothing, as no score is needed: then its plan counts as trained.
             trained = seen if seen.any() else slice(None)
-            ledger["visits"].numpy()[plan.ids.numpy()[trained]] += 1
+            ledger["visits"].numpy()[plan.rows.numpy()[trained]] += 1

@@ -20,8 +20,9 @@ from thresher.plan import Epoch, Selection
 class RandomWithinBatch(Method):
     """Of each large batch of B samples train on b, drawn uniformly without replacement; weight 1.
 
-    The epoch's order is cut into large batches, the last one smaller. In all q = round(κ n) samples
-    are trained, κ = b / B: a large batch gives its share of them, rounded up or down at random.
+    The epoch's order, on shards that of each, is cut into large batches, the last one smaller. In
+    all q = round(κ n) samples are trained, κ = b / B: a large batch gives its share of them,
+    rounded up or down at random.
 
     Args:
         kappa: κ = b / B, the share to train on, when `prune_ratio` is not given.
@@ -58,15 +59,15 @@ class RandomWithinBatch(Method):
         n, size = ledger.num_samples, self.large_batch
         kappa = self.kappa if epoch.target is None else 1 - epoch.target
         total = max(1, round(kappa * n))
-        sizes = np.diff(np.append(np.arange(0, n, size), n))
-        offset = epoch.draws.uniform(1, "rounding", dtype=torch.float64).item()
-        quotas = within.quotas(sizes, total, offset)
+        rows = ledger.num_rows
+        sizes = np.diff(np.append(np.arange(0, rows, size), rows))
+        offset = epoch.draws.number("rounding")
+        quotas = within.quotas(sizes, total, offset, ledger.population)
         generator, ties = epoch.draws.generator("selection"), epoch.draws.generator("ties")
-        kept, first = np.empty(n, dtype=np.bool_), 0
+        kept, first = np.empty(rows, dtype=np.bool_), 0
         for ids in within.large_batches(epoch.order(ledger.everyone), size):
-            rows = len(ids)
             chance = torch.rand(ids.shape, generator=generator, dtype=torch.float32, device="cpu")
             ranks = within.ranks(chance.numpy(), ties)
-            kept[ids] = ranks < quotas[first : first + rows, None]
-            first += rows
+            kept[ids] = ranks < quotas[first : first + len(ids), None]
+            first += len(ids)
         return Selection(kept=torch.from_numpy(kept), certain_weight=total / n)

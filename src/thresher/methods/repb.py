@@ -94,7 +94,7 @@ class RePB(Method):
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         rho, to_prune = self._judged(ledger, epoch)
-        in_set, uniform = ledger["in_set"], epoch.draws.uniform(ledger.num_samples, "selection")
+        in_set, uniform = ledger["in_set"], epoch.draws.uniform(ledger.num_rows, "selection")
         kept = in_set & ~(uniform < to_prune)
         if self.resample:
             kept |= ~in_set & (uniform < 1 - rho)
@@ -114,7 +114,7 @@ class RePB(Method):
         return rho, judged.chances(rho)
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
-        ledger["in_set"].zero_().numpy()[plan.ids.numpy()] = True
+        ledger["in_set"].zero_().numpy()[plan.rows.numpy()] = True
         ledger["count"].add_(ledger["in_set"])
         ledger.scalars["rho"] = plan.facts.get("rho", 0.0)
         windows.remember(ledger, plan, trace, rule=self.rule, score=self.score, window=self.window)

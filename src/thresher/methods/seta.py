@@ -94,27 +94,27 @@ class SeTa(Method):
         quota = max(1, count)
 
         def drawn(count: int, among: Tensor) -> Tensor:
-            return exact_count(among, count, epoch.draws.uniform(n, "selection", torch.float64))
+            keys = epoch.draws.uniform(len(among), "selection", torch.float64)
+            return exact_count(among, count, keys, over=ledger.population)
 
         if epoch.is_annealing:
             return Selection(kept=drawn(quota, ledger.everyone))
         among = drawn(quota, ledger.everyone) if share is None else ledger.everyone
-        inside = among & self._inside(ledger["loss"], among, epoch.number - self.warmup_epochs)
+        inside = among & self._inside(ledger, among, epoch.number - self.warmup_epochs)
         missing = 0 if share is None else quota - ledger.count(inside)
         if missing < 0:
             return Selection(kept=drawn(quota, inside))
         return Selection(kept=inside | drawn(missing, ~inside) if missing else inside)
 
-    def _inside(self, loss: Tensor, among: Tensor, cycle: int) -> Tensor:
+    def _inside(self, ledger: Ledger, among: Tensor, cycle: int) -> Tensor:
         """Return which losses are in the window over the groups of `among`, NaN being so."""
-        values = loss.numpy()
-        edges = boundaries(values, self.k, (among & ~loss.isnan()).numpy())
+        values = ledger["loss"].numpy()
+        edges = boundaries(values, self.k, among.numpy() & ~np.isnan(values), ledger.population)
         edges = np.concatenate([[-np.inf], edges, [np.inf]]).astype(np.float32)
         groups = len(edges) - 1
         covered = groups if cycle == 0 else -(-self.window * groups // self.k)
         start = cycle % (groups - covered + 1)
-        outside = (values < edges[start]) | (values >= edges[start + covered])
-        return torch.from_numpy(np.logical_not(outside, out=outside))
+        return torch.from_numpy(~((values < edges[start]) | (values >= edges[start + covered])))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         ledger.remember(plan, trace, "loss")

@@ -77,6 +77,9 @@ class Subset(Method):
             return Selection(kept=ledger.everyone)
         ids, weights = cast("Tensor", self.ids), cast("Tensor | None", self.weights)
         kept, weights = by_sample(ids, weights, ledger.num_samples)
+        shard = ledger.population.shard
+        if shard.count > 1:
+            kept, weights = (each[shard.index :: shard.count].clone() for each in (kept, weights))
         return Selection(kept=kept, weights=weights)
 
     def _key(self) -> tuple[object, ...]:

@@ -77,20 +77,21 @@ class UCB(Method):
             return Selection(kept=ledger["chosen"].clone())
         bound = torch.add(ledger["mean"], ledger["variance"], alpha=self.c)
         bound.nan_to_num_(nan=torch.finfo(torch.float32).max)  # unseen: first
-        ties = partial(epoch.draws.uniform, n, "ties")
-        return Selection(kept=draws.top_q(bound, max(1, round(kappa * n)), ties))
+        ties = partial(epoch.draws.uniform, ledger.num_rows, "ties")
+        quota = max(1, round(kappa * n))
+        return Selection(kept=draws.top_q(bound, quota, ties, over=ledger.population))
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         mean, variance = ledger["mean"].numpy(), ledger["variance"].numpy()
-        for ids, loss in visited(plan, trace, "loss"):
-            old = mean[ids]
+        for rows, loss in visited(plan, trace, "loss"):
+            old = mean[rows]
             is_first = np.isnan(old)
             with np.errstate(over="ignore"):
-                spread = (1 - self.a) * variance[ids] + self.a * np.square(loss - old)
+                spread = (1 - self.a) * variance[rows] + self.a * np.square(loss - old)
             # What leaves float32 is its largest; of a first loss it is 0, or NaN if the loss is.
             spread = np.minimum(spread, np.finfo(np.float32).max)
-            variance[ids] = np.where(is_first, loss - loss, spread)
+            variance[rows] = np.where(is_first, loss - loss, spread)
             # A broken loss makes both NaN, unseen; the next loss begins them anew.
-            mean[ids] = np.where(is_first, loss, (1 - self.a) * old + self.a * loss)
+            mean[rows] = np.where(is_first, loss, (1 - self.a) * old + self.a * loss)
         if self.period > 1:
-            ledger["chosen"].zero_().numpy()[plan.ids.numpy()] = True
+            ledger["chosen"].zero_().numpy()[plan.rows.numpy()] = True
