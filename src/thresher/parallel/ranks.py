@@ -43,16 +43,16 @@ class Ranks:
 
         Every rank has to call it.
         """
-        device = _device()
+        device = device_of()
         sent = torch.from_numpy(np.array(values, order="C")).to(device)
         found = torch.empty((self.world_size, *sent.shape), dtype=sent.dtype, device=device)
         dist.all_gather(list(found.unbind(0)), sent)
         return found.cpu().numpy()
 
 
-def _device() -> torch.device:
-    """Where tensors have to be for the backend in use: on the host if it takes them there."""
-    backend = dist.get_backend()
+def device_of(group: dist.ProcessGroup | None = None) -> torch.device:
+    """Return where a group's backend takes tensors: on the host if it does there; None means all."""
+    backend = dist.get_backend(group)
     if "gloo" in backend or "mpi" in backend:
         return torch.device("cpu")
     # Without an index: the device that the user has set for this rank.

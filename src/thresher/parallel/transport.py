@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from thresher._arrays import Array
+from thresher.parallel.ranks import device_of
 
 
 class Transport(Protocol):
@@ -53,7 +54,7 @@ class Distributed:
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self._group = group
         self._rank, self._size = dist.get_rank(group), dist.get_world_size(group)
-        self._device = _device_for(dist.get_backend(group))
+        self._device = device_of(group)
         self.bytes_sent = 0
         self.seconds = 0.0
 
@@ -96,11 +97,3 @@ class Distributed:
         received = found.cpu().numpy()
         self.seconds += time.perf_counter() - start
         return received
-
-
-def _device_for(backend: str) -> torch.device:
-    """Where tensors have to be for a backend: on the host if it takes them there."""
-    if "gloo" in backend or "mpi" in backend:
-        return torch.device("cpu")
-    # Without an index: the device that the user has set for this rank.
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
