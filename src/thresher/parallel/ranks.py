@@ -51,7 +51,7 @@ class Ranks:
 
 
 def device_of(group: dist.ProcessGroup | None = None) -> torch.device:
-    """Return where a group's backend takes tensors: on the host if it does there; None means all."""
+    """Return where the backend of a group (None: of all) takes tensors: on the host if it can."""
     backend = dist.get_backend(group)
     if "gloo" in backend or "mpi" in backend:
         return torch.device("cpu")
