@@ -19,6 +19,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from loops import Everything, Numbers, assert_trains_its_plans, flat, train, wrapped
 from thresher import InfoBatch, Pruner, RandomPruning
+from thresher.id_batches import IdBatch
 from thresher.tagging import TaggedCollate
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -136,8 +137,9 @@ def test_pinning_is_kept_and_leaves_ids_and_batch_apart() -> None:
         def pin_memory(self) -> str:
             return "pinned"
 
-    ids, batch = pin_memory(TaggedCollate(lambda samples: Batch())((np.arange(2), [0, 1])))
-    assert (ids.tolist(), batch) == ([0, 1], "pinned")
+    tagged = (IdBatch(np.arange(2)), [0, 1])
+    asked, batch = pin_memory(TaggedCollate(lambda samples: Batch())(tagged))
+    assert (asked.ids.tolist(), batch) == ([0, 1], "pinned")
 
 
 def test_the_timeout_still_ends_a_wait_for_a_stuck_worker() -> None:

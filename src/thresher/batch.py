@@ -80,6 +80,16 @@ def named_scores(method: Method, losses: Tensor, scores: Scores | None) -> Mappi
         named: Mapping[str, Tensor] = dict.fromkeys(needs[:1], scores)
     else:
         named = {"loss": losses} if scores is None else scores
+    shape = losses.shape
+    for name in needs:
+        if name not in named or named[name].shape != shape:
+            return _refuse_scores(method, losses, named)
+    return named
+
+
+def _refuse_scores(method: Method, losses: Tensor, named: Mapping[str, Tensor]) -> NoReturn:
+    """Say which scores are missing, or not one number a sample."""
+    needs = method.needs
     missing = [name for name in needs if name not in named]
     if missing:
         call = ", ".join(f"'{name}': ..." for name in needs)
@@ -90,15 +100,13 @@ def named_scores(method: Method, losses: Tensor, scores: Scores | None) -> Mappi
             f"scores named {', '.join(needs)}",
             f"Write pruner.reduce(losses, scores={{{call}}})",
         )
-    for name in needs:
-        if named[name].shape != losses.shape:
-            raise BatchMismatchError(
-                f"Scores '{name}' of shape {tuple(named[name].shape)} beside losses of shape "
-                f"{tuple(losses.shape)}",
-                "one score a sample",
-                "Average within each sample first, and keep the order of the batch",
-            )
-    return named
+    name = next(name for name in needs if named[name].shape != losses.shape)
+    raise BatchMismatchError(
+        f"Scores '{name}' of shape {tuple(named[name].shape)} beside losses of shape "
+        f"{tuple(losses.shape)}",
+        "one score a sample",
+        "Average within each sample first, and keep the order of the batch",
+    )
 
 
 def as_ids(ids: Ids) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thresher.id_batches import CandidateIds, IdBatch
+from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.online._method import Candidates, Choice, OnlineMethod
 from thresher.outline import Outline
@@ -102,7 +102,7 @@ class ChoosingFeed:
     def __len__(self) -> int:
         return max(0, self._stop - self._epoch.num_done)
 
-    def requests(self) -> Iterator[list[int]]:
+    def requests(self) -> Iterator[IdBatch]:
         """Return the ids to fetch."""
         plan = self._epoch.plan
         if not plan.num_candidates:
@@ -117,24 +117,22 @@ class ChoosingFeed:
 
 # Functions, not methods of a chooser: its workers hold what asks them, and with a cycle they would
 # be left to the garbage collector, from which torch takes seconds to stop them.
-def _whole_batches(ids: np.ndarray, size: int, number: int, stop: int) -> Iterator[list[int]]:
-    return (
-        IdBatch.of(ids[start : start + size]) for start in range(number * size, stop * size, size)
-    )
+def _whole_batches(ids: np.ndarray, size: int, number: int, stop: int) -> Iterator[IdBatch]:
+    return (IdBatch(ids[start : start + size]) for start in range(number * size, stop * size, size))
 
 
 def _candidates(
     stream: Stream, plan: Outline, standing: Standing, asked: deque[_Asked]
-) -> Iterator[list[int]]:
+) -> Iterator[IdBatch]:
     cursor = standing.cursor
     if len(standing.queue):
         asked.append(_Asked(cursor, cursor, is_queue=True))
-        yield CandidateIds.of(standing.queue, is_scored=False)
+        yield IdBatch(standing.queue, wants_samples=True)
     while True:
         ids, after = stream.take(cursor, plan.num_candidates)
         asked.append(_Asked(cursor, after, is_queue=False))
         cursor = after
-        yield CandidateIds.of(ids, is_scored=True)
+        yield IdBatch(ids, wants_samples=True, is_scored=True)
 
 
 @final
@@ -179,8 +177,8 @@ class Chooser:
             # Training may have taught the method something.
             self._standing = self._epoch.standing
         if not self._epoch.plan.num_candidates:
-            ids, batch = next(self._fetched)
-            return self._laid_down(ids, None, batch)
+            asked, batch = next(self._fetched)
+            return self._laid_down(asked.ids, None, batch)
         start, waited = time.perf_counter(), self._seconds_waited
         made = self._next_chosen()
         self._epoch.seconds += time.perf_counter() - start - (self._seconds_waited - waited)
@@ -192,7 +190,7 @@ class Chooser:
         self._laid = Laid(self._number, ids, weights, self._standing)
         self._epoch.lay(self._laid)
         self._number += 1
-        return ids, batch
+        return IdBatch(ids), batch
 
     def _next_chosen(self) -> Any:
         size, looked = self._epoch.plan.batch_size, 0
@@ -214,14 +212,14 @@ class Chooser:
     def _fetch(self) -> tuple[np.ndarray, Samples, Any, _Asked]:
         start = time.perf_counter()
         try:
-            ids, (samples, batch) = next(self._fetched)
+            asked, (samples, batch) = next(self._fetched)
         except BaseException:
             # What could not be fetched is passed over, as a plain loader does.
             if self._asked and self._asked.popleft().is_queue:
                 self._standing = replace(self._standing, queue=self._standing.queue[:0])
             raise
         self._seconds_waited += time.perf_counter() - start
-        return ids, samples, batch, self._asked.popleft()
+        return asked.ids, samples, batch, self._asked.popleft()
 
     def _chosen(self, size: int, batch: Any, asked: _Asked, *, is_hopeless: bool) -> Choice:
         plan, standing = self._epoch.plan, self._standing

@@ -52,6 +52,7 @@ class Clock:
     Attributes:
         team: the ranks that the run is dealt out to.
         refresh: scores samples anew for a method that wants it; None where no pass can be made.
+        certain: the epoch in progress, while every batch to come is of it; None: it may not be.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Clock:
         self.ledger = epochs.new_ledger(budget.num_samples)
         self._replacement: Replacement | None = None
         self._current: Progress | None = None
-        self._open: Progress | None = None  # the current one, once a batch of it was admitted
+        self.certain: Progress | None = None
         self._coming: Coming | None = None
         self._pending: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
@@ -116,7 +117,7 @@ class Clock:
             self.epochs = self.epochs.dealt(self.team.exchange, grid)
             # Plans are dealt out anew, and what was loaded is put into them again.
             self._pending = self._pending or self._loaded
-            self._current = self._open = self._coming = None
+            self._current = self.certain = self._coming = None
         elif self._loaded is not None and current is not None:
             self._require_same_batches(current)
 
@@ -145,6 +146,7 @@ class Clock:
         current = self.current
         if self._coming is None or self._coming.micro_batches != current.micro_batches:
             self._coming = self._make_coming(current)
+        self.certain = None
         return self._coming.progress
 
     def next(self, stop: int) -> Progress:
@@ -182,12 +184,11 @@ class Clock:
         Raises:
             StaleBatchError: `progress` was dropped, or its epoch is closed.
         """
-        if progress is self._open:
-            self._coming = None
+        if progress is self.certain:
             return
         self.team.begin_training()
         if progress is self._current:
-            self._open, self._coming, self._loaded = progress, None, None
+            self.certain, self._coming, self._loaded = progress, None, None
             return
         coming = self._coming
         if coming is None or progress is not coming.progress:
@@ -205,9 +206,9 @@ class Clock:
         self._visits += len(self._current.plan)
         self._steps_closed += self._steps_of(self._current)
         self.ledger, self._current = coming.ledger, coming.progress
-        self._open, self._loaded = coming.progress, None
-        self._planning_seconds, self._coming = coming.planning_seconds, None
-        self._replacement = None
+        self.certain, self._loaded = coming.progress, None
+        self._planning_seconds = coming.planning_seconds
+        self._coming = self._replacement = None
         self.epoch += 1
         if self._opened is not None:
             self._opened(self._current.plan)
@@ -221,14 +222,14 @@ class Clock:
         """Return the rows of all closed epochs, and of the one in progress if it has begun."""
         current = self._current if self._pending is None else self.current
         if current is None or not current.micro_batches:
-            return list(self.rows)
+            return [*self.rows]
         return [*self.rows, self._counted(current.row(), current)]
 
     def replace_subset(self, replacement: Replacement) -> None:
         """Put a subset in force from the next epoch that is not begun yet."""
         if not self.current.micro_batches:
             replacement.put_into(self.ledger)
-            self._current = self._open = self._coming = None
+            self._current = self.certain = self._coming = None
         else:
             self._replacement, self._coming = replacement, None
 
@@ -280,13 +281,10 @@ class Clock:
         self._steps_closed = state["steps"]
         self.ledger.load_state_dict(state["ledger"])
         self.rows = rows_from_tensor(state["rows"])
-        self._pending = {
-            "progress": state["progress"],
-            "checksum": state["plan_checksum"],
-        }
+        self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
         self._replacement = replacement_from(state["replacement"])
         self.team.load_state_dict(state["ranks"], resplit=resplit)
-        self._current = self._open = self._coming = self._loaded = None
+        self._current = self.certain = self._coming = self._loaded = None
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
         progress.load_state_dict(pending["progress"])

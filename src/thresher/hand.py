@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 import weakref
+from collections.abc import Callable
+from threading import get_ident
 from typing import Protocol, final
 
 import numpy as np
@@ -37,48 +38,55 @@ class Holder(Protocol):
     reduced_before: int
 
 
+def _nobody() -> None:
+    """What a weak reference that has no referent would say."""
+
+
 @final
 class Hand:
     """Follows every live iterator of a wrapped loader and tells which batch is being trained.
 
     Iterators are held weakly: a peek such as `next(iter(loader))` dies at once and leaves the batch
     of the running loop in hand.
+
+    Attributes:
+        newest: says who fetched last, or None if that iterator is gone.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._holders: list[weakref.ref[Holder]] = []
+        self.newest: Callable[[], Holder | None] = _nobody
+        self._holders: list[Callable[[], Holder | None]] = []
         self._in_step = False
         self._has_warned_of_skips = False
         self._has_warned_of_idling = False
 
-    def fetched(self, holder: Holder) -> None:
+    def hold(self, holder: Holder) -> None:
         """Note that `holder` fetched a batch, the newest of all."""
-        holder.thread = threading.get_ident()
-        if self._holders and self._holders[-1]() is holder:
-            return
         alive = [ref for ref in self._holders if ref() not in (None, holder)]
-        self._holders = [*alive, weakref.ref(holder)]
+        self.newest = weakref.ref(holder)
+        self._holders = [*alive, self.newest]
 
     def latest(self) -> Holder | None:
         """Return the live iterator that fetched last, if any."""
-        while self._holders:
-            holder = self._holders[-1]()
-            if holder is not None:
-                return holder
-            self._holders.pop()
-        return None
+        holder = self.newest()
+        if holder is None and self._holders:
+            self._holders = [ref for ref in self._holders if ref() is not None]
+            self.newest = self._holders[-1] if self._holders else _nobody
+            holder = self.newest()
+        return holder
 
-    def check(self) -> tuple[Holder, Place]:
-        """Return whose batch is in hand, and its place; `take` it once its losses are good.
+    def check(self) -> tuple[Holder, Progress, Place]:
+        """Return whose batch is in hand, its plan and its place; `take` it once losses are good.
 
         Raises:
             NotIteratedError: no batch of a wrapped loader is in hand.
             ReducedTwiceError: the batch in hand was reduced already.
             ReadAheadError: several batches were fetched and none of them is certain to be meant.
         """
-        holders = self._holders
-        holder = holders[-1]() if len(holders) == 1 else self.latest()
+        holder = self.newest()
+        if holder is None:
+            holder = self.latest()
         if holder is None:
             raise NotIteratedError(
                 "reduce() was called with no batch in hand",
@@ -92,7 +100,7 @@ class Hand:
                 "one reduce for each batch",
                 "If the loop reads ahead, its losses are of an earlier batch. " + _PASS_IDS,
             )
-        if holder.thread != threading.get_ident():
+        if holder.thread != get_ident():
             raise ReadAheadError(
                 "The batch was fetched in another thread than the one that reduces it",
                 "fetching and training in turn",
@@ -104,9 +112,9 @@ class Hand:
                 "one reduce after each fetch",
                 "Whether the loop reads ahead or skipped a batch cannot be told. " + _PASS_IDS,
             )
-        if len(holders) > 1:
+        if len(self._holders) > 1:
             self._refuse_two_batches(holder)
-        return holder, place
+        return holder, holder.progress, place
 
     def _refuse_two_batches(self, holder: Holder) -> None:
         current = self._clock.current
@@ -128,17 +136,15 @@ class Hand:
         """The live iterators, the one that fetched last at the end."""
         return [holder for ref in self._holders if (holder := ref()) is not None]
 
-    def take(self, holder: Holder | None) -> None:
-        """Note that the batch `check` returned is trained; count those skipped before it.
+    def take(self, holder: Holder | None, *, is_named: bool) -> None:
+        """Note that the batch of `check`, or of `named`, is trained.
 
-        Args:
-            holder: whose batch it was; None if the loop named it, so that fetching and reducing
-                need not alternate.
+        If the loop did not name it, those fetched before it were skipped, and are counted.
         """
         if holder is None:
-            newest = self.latest()
-            if newest is not None:
-                newest.place, newest.fetched, newest.is_named = None, 0, True
+            return
+        if is_named:
+            holder.place, holder.fetched, holder.is_named = None, 0, True
             return
         skipped = holder.fetched - 1
         holder.place, holder.fetched = None, 0
@@ -184,25 +190,29 @@ class Hand:
                 stacklevel=3,
             )
 
-    def place_of(self, ids: np.ndarray) -> tuple[Progress, Place]:
-        """Return the plan and the place of a batch that the loop names by its ids."""
-        holder, current = self.latest(), self._clock.current
-        coming = self._clock.provisional
-        progress = current if holder is None else holder.progress
-        if coming is not None or progress is not current:
-            progress = self._epoch_of(ids, holder, coming)
-        elif holder is not None and holder.place is not None:
-            # In every loop that does not read ahead. Comparing bytes is faster than elements.
-            in_hand = holder.ids
-            if len(in_hand) == len(ids) and in_hand.tobytes() == ids.tobytes():
-                return progress, holder.place
-        return progress, progress.locate(ids, progress.seen)
+    def named(self, ids: np.ndarray) -> tuple[Holder | None, Progress, Place]:
+        """Return the plan and the place of a batch that the loop names by its ids.
 
-    def _epoch_of(
-        self, ids: np.ndarray, holder: Holder | None, coming: Progress | None
-    ) -> Progress:
+        Fetching and reducing need not alternate then. Whoever fetched last is returned, too, to be
+        given to `take` once the batch's losses are good.
+        """
+        holder = self.newest()
+        if holder is None:
+            holder = self.latest()
+        if holder is not None and holder.progress is self._clock.certain:
+            # In every loop that does not read ahead. Comparing bytes is faster than elements.
+            if holder.place is not None and holder.ids.tobytes() == ids.tobytes():
+                return holder, holder.progress, holder.place
+            progress = holder.progress
+        else:
+            progress = self._epoch_of(ids, holder)
+        return holder, progress, progress.locate(ids, progress.seen)
+
+    def _epoch_of(self, ids: np.ndarray, holder: Holder | None) -> Progress:
         """The plan that a batch was fetched from, while there are batches of two epochs about."""
-        current = self._clock.current
+        current, coming = self._clock.current, self._clock.provisional
+        if coming is None and (holder is None or holder.progress is current):
+            return current
         plans = [plan for plan in (current, coming) if plan is not None and plan.awaits(ids)]
         # What a broken epoch fetched and left may come again in the next: the live loop has it.
         alive = [plan for plan in plans if any(each.progress is plan for each in self._alive())]

@@ -6,6 +6,7 @@ import copy
 import functools
 import types
 from collections.abc import Iterator
+from threading import get_ident
 from typing import Any, Never, SupportsIndex, cast, final
 
 import numpy as np
@@ -167,16 +168,22 @@ class _Pass:
             )
         progress = self.progress
         try:
-            self.ids, batch = next(self._batches)
+            fetched, batch = next(self._batches)
         except StopIteration:
             drive.hand.ended(self)
             raise
-        self.place = place = progress.locate(self.ids, self._expected)
+        self.ids, place = fetched.ids, fetched.place
+        if place is None:
+            place = progress.locate(self.ids, self._expected)
+        self.place = place
         self._expected = place.stop if isinstance(place, slice) else int(place.max()) + 1
         if self._expected > progress.reach:
             progress.reach = self._expected
         self.fetched += 1
-        drive.hand.fetched(self)
+        self.thread = get_ident()
+        hand = drive.hand
+        if hand.newest() is not self:
+            hand.hold(self)
         return batch
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -39,7 +39,7 @@ class PlannedFeed:
         left = self._stop - self._progress.seen
         return -(-max(left, 0) // self._batch_size)
 
-    def requests(self) -> Iterator[list[int]]:
+    def requests(self) -> Iterator[IdBatch]:
         """Return the ids of each batch."""
         return self._progress.batches(self._batch_size, self._stop)
 
@@ -123,6 +123,8 @@ class PlannedProgress(Progress):
 
     def awaits(self, ids: np.ndarray) -> bool:
         """Return whether all `ids`, int64 (m,), are planned, fetched by a loop, and unscored."""
+        if not self.is_behind:  # as an epoch that is done, which then needs no table
+            return False
         try:
             place = self.locate(ids, self.seen)
         except UnplannedIdError:
@@ -133,9 +135,10 @@ class PlannedProgress(Progress):
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
         if isinstance(place, slice):
+            hosts = self._host_scores
             for name in self._names:
-                score, host = scores[name], self._host_scores.get(name)
-                if host is not None and score.is_cpu and score.dtype == torch.float32:
+                score, host = scores[name], hosts.get(name)
+                if host is not None and score.is_cpu and score.dtype is torch.float32:
                     host[place] = score.numpy(force=True)
                 else:
                     self._buffer(name, score)[place].copy_(score.detach())
@@ -199,16 +202,13 @@ class PlannedProgress(Progress):
         """Return the positions below `stop` that were not trained yet, ascending: int64."""
         return self._steps.unseen(stop)
 
-    def batches(self, batch_size: int, stop: int) -> Iterator[list[int]]:
-        """Yield the ids of each batch that is left, in plan order, up to position `stop`."""
+    def batches(self, batch_size: int, stop: int) -> Iterator[IdBatch]:
+        """Return the ids of each batch that is left, in plan order, up to position `stop`."""
         if self.seen == 0:
-            return (
-                IdBatch.of(self._ids[start : min(start + batch_size, stop)])
-                for start in range(0, stop, batch_size)
-            )
+            return _in_order(self._ids[:stop], batch_size)
         left = self.unseen(stop)
         return (
-            IdBatch.of(self._ids[left[start : start + batch_size]])
+            IdBatch(self._ids[left[start : start + batch_size]])
             for start in range(0, len(left), batch_size)
         )
 
@@ -218,7 +218,7 @@ class PlannedProgress(Progress):
 
     def ids_ahead(self, stop: int) -> Iterator[int]:
         """Yield the ids that are left, up to position `stop`."""
-        return (id_ for batch in self.batches(4096, stop) for id_ in batch)
+        return (id_ for batch in self.batches(4096, stop) for id_ in batch.ids.tolist())
 
     def row(self) -> Row:
         """Return the epoch's numbers so far."""
@@ -263,6 +263,14 @@ class PlannedProgress(Progress):
         self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
         self._shares, self.share_size = None, share_size
         self.seen = self._steps.seen
+
+
+def _in_order(ids: np.ndarray, batch_size: int) -> Iterator[IdBatch]:
+    # A call of Python less each batch than IdBatch(...).
+    make: Callable[..., IdBatch] = tuple.__new__
+    for start in range(0, len(ids), batch_size):
+        place = slice(start, min(start + batch_size, len(ids)))
+        yield make(IdBatch, (ids[place], place, False, False))
 
 
 def saved(plan: Plan, trace: Trace) -> dict[str, object]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thresher.accounting import Row
 from thresher.grid import Grid
+from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
@@ -26,12 +27,12 @@ class Feed(Protocol):
         """Return how many batches the pass will yield."""
         ...
 
-    def requests(self) -> Iterator[list[int]]:
-        """Return the ids to fetch, a list for each collated batch; binds at once."""
+    def requests(self) -> Iterator[IdBatch]:
+        """Return the ids to fetch, for each collated batch; binds at once."""
         ...
 
     def batches(self, fetched: Iterator[Any]) -> Iterator[Any]:
-        """Return pairs of ids, int64 (m,), and batch, from what was fetched."""
+        """Return pairs of ids and batch, from what was fetched."""
         ...
 
 

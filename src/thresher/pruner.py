@@ -172,19 +172,17 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        # A call to batch.is_vector would cost more than the test.
+        # The call of a function would cost more than the test.
         if not isinstance(losses, Tensor) or losses.dim() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             batch.refuse_shape(losses)
         clock, hand = self._clock or self._running(), self._hand
         assert hand is not None
         is_loss = scores is None and self._takes_loss
         values = {"loss": losses} if is_loss else batch.named_scores(self.method, losses, scores)
-        if ids is None:
-            holder, place = hand.check()
-            progress = holder.progress
-        else:
-            holder, (progress, place) = None, hand.place_of(batch.as_ids(ids))
-        batch.require_length(losses, place)
+        found = hand.check() if ids is None else hand.named(batch.as_ids(ids))
+        holder, progress, place = found
+        if not isinstance(place, slice) or losses.numel() != place.stop - place.start:
+            batch.require_length(losses, place)  # as above
         if not self._has_seen_losses:
             if not clock.team.are_many:  # one rank must not stop alone
                 batch.check_first_losses(losses)
@@ -192,7 +190,7 @@ class Pruner:
             self._has_seen_losses = True
         clock.admit(progress)
         progress.record(place, values)
-        hand.take(holder)
+        hand.take(holder, is_named=ids is not None)
         return progress.weighted_mean(place, losses)
 
     def plan(self, epoch: int) -> Plan:
@@ -216,11 +214,11 @@ class Pruner:
         first = batch.first_of(scores)
         values = batch.named_scores(self.method, first, scores)
         clock, hand = self._running(), cast("Hand", self._hand)
-        progress, place = hand.place_of(batch.as_ids(ids))
+        holder, progress, place = hand.named(batch.as_ids(ids))
         batch.require_length(first, place)
         clock.admit(progress)
         progress.record(place, values)
-        hand.take(None)
+        hand.take(holder, is_named=True)
 
     @property
     def epoch(self) -> int:

@@ -15,6 +15,7 @@ from thresher._randomness import unmoved_randomness
 from thresher.closing import Refresh
 from thresher.errors import SamplerError, SettingError, ThresherWarning
 from thresher.grid import Grid
+from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
@@ -49,14 +50,14 @@ class Refresher:
         }
         with unmoved_randomness():
             for given, batch in iter_quietly(self._passes_over(wanted)):
-                where = torch.from_numpy(places[given])
-                for name, values in self._judge.scores(batch, len(given)).items():
+                where = torch.from_numpy(places[given.ids])
+                for name, values in self._judge.scores(batch, len(where)).items():
                     scores[name][where] = values
         return scores
 
     def _passes_over(self, ids: np.ndarray) -> DataLoader[Any]:
         size = self._batch_size
-        batches = [ids[start : start + size].tolist() for start in range(0, len(ids), size)]
+        batches = [IdBatch(ids[start : start + size]) for start in range(0, len(ids), size)]
         requests = batches if is_bulk(self._loader) else ids.tolist()
         return tagged(self._loader, requests, persistent_workers=False)
 

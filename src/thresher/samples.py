@@ -24,15 +24,13 @@ class Samples:
     Args:
         given: what the data set gave.
         size: for how many ids.
-        is_scored: whether a collated batch of all of them is wanted too.
 
     Raises:
         BatchMismatchError: it is neither a list of samples nor rows.
     """
 
-    def __init__(self, given: Any, size: int, *, is_scored: bool = False) -> None:
+    def __init__(self, given: Any, size: int) -> None:
         self.size = size
-        self.is_scored = is_scored
         is_rows = not _is_list(given, size) and _has_rows(given, size)
         if not is_rows and not (isinstance(given, Sequence) and len(given) == size):
             raise BatchMismatchError(
@@ -60,8 +58,7 @@ class Samples:
 
     def _like(self, given: Any, size: int) -> Samples:
         new = object.__new__(Samples)
-        new.size, new.is_scored = size, self.is_scored
-        new._given, new._is_rows = given, self._is_rows
+        new.size, new._given, new._is_rows = size, given, self._is_rows
         return new
 
     def collated(self, collate: Callable[[Any], Any]) -> Any:
@@ -71,12 +68,12 @@ class Samples:
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = self._given if self._is_rows else packed(self._given)
-        return _restored, (given, self.size, self.is_scored, self._is_rows)
+        return _restored, (given, self.size, self._is_rows)
 
 
-def _restored(given: Any, size: int, is_scored: bool, is_rows: bool) -> Samples:
+def _restored(given: Any, size: int, is_rows: bool) -> Samples:
     new = object.__new__(Samples)
-    new.size, new.is_scored, new._given, new._is_rows = size, is_scored, given, is_rows
+    new.size, new._given, new._is_rows = size, given, is_rows
     return new
 
 

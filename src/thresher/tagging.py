@@ -5,14 +5,14 @@ Both run in the loader's workers, so both pickle; the pair (ids, batch) they mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from thresher.id_batches import CandidateIds, IdBatch
+from thresher.id_batches import IdBatch
 from thresher.progress import Feed
 from thresher.samples import Samples
 
@@ -31,26 +31,26 @@ class TaggedDataset(Dataset[Any]):
     def __init__(self, dataset: Any) -> None:
         object.__setattr__(self, "_thresher_dataset", dataset)
 
-    def __getitems__(self, ids: list[int]) -> tuple[np.ndarray, Any]:
-        dataset = self._thresher_dataset
+    def __getitems__(self, asked: IdBatch) -> tuple[IdBatch, Any]:
+        dataset, given = self._thresher_dataset, asked.ids.tolist()
         # The same test as torch's own fetcher makes.
         many = getattr(dataset, "__getitems__", None)
-        given = ids
         if many is None:
-            samples = [dataset[id_] for id_ in ids]
+            samples = [dataset[id_] for id_ in given]
         else:
-            given = list(ids)
+            before = given.copy()
             samples = many(given)
-        # Five times as fast as an array of the list; but the data set may have reordered its list.
-        if isinstance(ids, IdBatch) and given == ids:
-            return ids.array, samples
-        if isinstance(ids, CandidateIds):
-            samples = Samples(samples, len(given), is_scored=ids.is_scored)
-        return np.asarray(given, dtype=np.int64), samples
+            if given != before:  # the data set may have reordered its list
+                asked = asked._replace(ids=np.asarray(given, dtype=np.int64), place=None)
+        if asked.wants_samples:
+            samples = Samples(samples, len(given))
+        return asked, samples
 
-    def __getitem__(self, index: int | Sequence[int]) -> tuple[np.ndarray, Any]:
+    def __getitem__(self, asked: IdBatch | int) -> tuple[IdBatch, Any]:
         # Reached only with batch_size=None, where the index may be a whole batch of ids.
-        return np.atleast_1d(np.asarray(index, dtype=np.int64)), self._thresher_dataset[index]
+        if isinstance(asked, IdBatch):
+            return asked, self._thresher_dataset[asked.ids.tolist()]
+        return IdBatch(np.asarray([asked], dtype=np.int64)), self._thresher_dataset[asked]
 
     def __len__(self) -> int:
         return len(self._thresher_dataset)
@@ -79,14 +79,14 @@ class TaggedCollate:
     def __init__(self, collate: Callable[[Any], Any]) -> None:
         self._collate = collate
 
-    def __call__(self, tagged: tuple[np.ndarray, Any]) -> tuple[np.ndarray, Any]:
+    def __call__(self, tagged: tuple[IdBatch, Any]) -> tuple[IdBatch, Any]:
         """Return the ids, numpy for lack of a shared-memory handle each, and the collated batch.
 
         Of candidates, the samples are returned too, as a part of them will be collated anew.
         """
         ids, samples = tagged
-        if isinstance(samples, Samples):
-            batch = samples.collated(self._collate) if samples.is_scored else None
+        if ids.wants_samples:
+            batch = samples.collated(self._collate) if ids.is_scored else None
             return ids, (samples, batch)
         return ids, self._collate(samples)
 
@@ -113,7 +113,7 @@ class RequestedBatches:
         if self._feed is None:
             return iter(())
         requests = self._feed.requests()
-        return requests if self._is_bulk else (ids[0] for ids in requests)
+        return requests if self._is_bulk else (asked.ids.item(0) for asked in requests)
 
     def __len__(self) -> int:
         return 0 if self._feed is None else len(self._feed)

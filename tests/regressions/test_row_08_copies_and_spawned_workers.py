@@ -10,12 +10,14 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from contracts.drive import losses
 from thresher import InfoBatch, Pruner
+from thresher.id_batches import IdBatch
 from thresher.tagging import TaggedDataset
 
 SIZE = 24
@@ -62,8 +64,8 @@ def test_data_sets_survive_pickle_and_deepcopy(do: Any) -> None:
     again = do(TaggedDataset(Squares()))
     assert len(again) == SIZE
     assert again.classes == Squares.classes
-    ids, samples = again.__getitems__([3, 1])
-    assert ids.tolist() == [3, 1]
+    asked, samples = again.__getitems__(IdBatch(np.array([3, 1])))
+    assert asked.ids.tolist() == [3, 1]
     assert samples == [(3, 9), (1, 1)]
 
 
