@@ -232,13 +232,16 @@ def counts(chances: Array, num: Array, generator: Generator) -> Array:
     ends = np.cumsum(chances, axis=1)
     ends /= ends[:, -1:].copy()  # the last is exactly 1
     ends *= 1 << _BITS
+    np.ceil(ends, out=ends)
     uniform = torch.empty(int(num.sum()), dtype=torch.int64, device="cpu")
     drawn = uniform.random_(0, 1 << _BITS, generator=generator).numpy()
     drawn += np.repeat(first, num)
     # Draws are even and ends odd, so that one sort tells how many draws lie before each end.
-    keys = np.concatenate([drawn, (np.ceil(ends).astype(np.int64) + first[:, None]).ravel()])
+    keys = np.empty(drawn.size + chances.size, dtype=np.int64)
+    keys[: drawn.size] = drawn
+    np.add(ends, first[:, None], out=keys[drawn.size :].reshape(rows, size), casting="unsafe")
     keys *= 2
-    keys[len(drawn) :] -= 1
+    keys[drawn.size :] -= 1
     keys.sort()
     before = np.flatnonzero((keys & 1).astype(np.bool_))
     return (np.diff(before, prepend=-1) - 1).reshape(rows, size)
