@@ -58,10 +58,10 @@ class Block(NamedTuple):
     @property
     def heights(self) -> list[float]:
         """What each row takes."""
-        return [0.35 + 0.65 * (1 + wrapped(name).count("\n")) for name in self.methods]
+        return [1 + 0.8 * wrapped(name).count("\n") for name in self.methods]
 
 
-def blocks_of(lines: Sequence[Line], full: Line) -> list[Block]:
+def blocks_of(lines: Sequence[Line], differences: Mapping[Row, float]) -> list[Block]:
     """Return a block for each step length, its rows sorted by the mean over the ratios."""
     blocks: list[Block] = []
     for step_length, shown in by_step_length(lines).items():
@@ -69,7 +69,7 @@ def blocks_of(lines: Sequence[Line], full: Line) -> list[Block]:
         found: dict[str, list[float]] = {}
         for line in shown:
             panels.setdefault(line.row.prune_ratio or 0.0, {})[line.row.method] = line
-            found.setdefault(line.row.method, []).append(_difference(line, full))
+            found.setdefault(line.row.method, []).append(differences[line.row])
         methods = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
         blocks.append(Block(step_length, methods, dict(sorted(panels.items()))))
     return blocks
@@ -87,7 +87,8 @@ def draw_forest(figure: Figure, lines: Sequence[Line], full: Line, margin: float
         full: the line of full training.
         margin: δ, in points.
     """
-    blocks = blocks_of(lines, full)
+    differences = {line.row: _difference(line, full) for line in lines}
+    blocks = blocks_of(lines, differences)
     heights = [sum(block.heights) for block in blocks]
     num_columns = max(len(block.panels) for block in blocks)
     figure.set_size_inches(
@@ -97,26 +98,19 @@ def draw_forest(figure: Figure, lines: Sequence[Line], full: Line, margin: float
         len(blocks), num_columns, sharex=True, sharey="row", squeeze=False, height_ratios=heights
     )
     shown = [line for block in blocks for panel in block.panels.values() for line in panel.values()]
-    grid[0, 0].set_xlim(_limits(shown, full, margin))
-    differences = {line.row: _difference(line, full) for line in lines}
+    grid[0, 0].set_xlim(_limits(shown, differences, margin))
     for row, block in zip(grid, blocks, strict=True):
-        for axes, (ratio, panel) in zip(row, block.panels.items(), strict=False):
-            _draw_panel(axes, block, margin)
-            axes.set_title(f"prune ratio {ratio:g}", fontsize=10, color=MUTED, loc="left")
-            for place, height, method in zip(
-                block.places, block.heights, block.methods, strict=True
-            ):
-                if method in panel:
-                    edges = place - height / 2, place + height / 2
-                    _draw_row(axes, panel[method], place, full)
-                    _draw_opponents(axes, panel[method], edges, differences)
-        for axes in row[len(block.panels) :]:
-            axes.set_visible(False)
-        _name_rows(row[0], block)
-        if len(blocks) > 1:
-            title = f"{step_length_title(block.step_length)}\n{row[0].get_title(loc='left')}"
-            row[0].set_title(title, fontsize=10, color=MUTED, loc="left")
-    _explain(figure, shown, full, margin)
+        heading = f"{step_length_title(block.step_length)}\n" if len(blocks) > 1 else ""
+        _draw_block(row, block, differences, margin, heading)
+    low, high = grid[0, 0].get_xlim()
+    ends = [end for line in shown for end in _ends(line, differences[line.row])]
+    _explain(
+        figure,
+        f"full training, {full.mean:.2f} %",
+        f"at most {margin:g} points below full",
+        is_hollow=not all(map(_saved_as_asked, shown)),
+        is_cut=min(ends) < low or max(ends) > high,
+    )
 
 
 def wrapped(name: str) -> str:
@@ -139,32 +133,63 @@ def _difference(line: Line, full: Line) -> float:
     return line.difference.mean if line.difference is not None else line.mean - full.mean
 
 
-def _ends(line: Line, full: Line) -> tuple[float, float]:
-    middle, (down, up) = _difference(line, full), bar(line)
+def _ends(line: Line, middle: float) -> tuple[float, float]:
+    down, up = bar(line)
     return middle - down, middle + up
+
+
+def _opponents(line: Line) -> list[tuple[Row, str]]:
+    """Return the rows that a method must beat, each with its colour."""
+    controls = ((line.random, _RANDOM), (line.fewer_epochs, _FEWER))
+    return [(control.row, colour) for control, colour in controls if control is not None]
 
 
 def _saved_as_asked(line: Line) -> bool:
     return abs(line.rate - (line.row.prune_ratio or 0.0)) <= _SAME_RATE
 
 
-def _limits(lines: Sequence[Line], full: Line, margin: float) -> tuple[float, float]:
+def _limits(
+    lines: Sequence[Line], differences: Mapping[Row, float], margin: float
+) -> tuple[float, float]:
     """Frame the lines, but let no method that is far from all others squeeze them.
 
     Far is what Tukey calls far out: three interquartile ranges beyond the quartiles.
     """
-    differences = [_difference(line, full) for line in lines]
-    lower, _, upper = quantiles(differences, n=4)
+    lower, _, upper = quantiles([differences[line.row] for line in lines], n=4)
     reach = max(3 * (upper - lower), 2 * margin)
-    near = [line for line in lines if lower - reach <= _difference(line, full) <= upper + reach]
-    means = [0.0, *(_difference(line, full) for line in near)]
-    ends = [-margin, *(end for line in near for end in _ends(line, full))]
-    return limits(means, ends, 2 * margin)
+    near = [line for line in lines if lower - reach <= differences[line.row] <= upper + reach]
+    means = [differences[line.row] for line in near]
+    ends = [end for line in near for end in _ends(line, differences[line.row])]
+    opponents = [differences[row] for line in near for row, _ in _opponents(line)]
+    return limits([0.0, *means], [-margin, *ends, *opponents], 2 * margin)
 
 
 def _colour(method: str) -> str:
     known = {"random": _RANDOM, "fewer-epochs": _FEWER}
     return known.get(method, MUTED if is_control(method) else _METHOD)
+
+
+def _draw_block(
+    row: Sequence[Axes],
+    block: Block,
+    differences: Mapping[Row, float],
+    margin: float,
+    heading: str,
+) -> None:
+    for axes, (ratio, panel) in zip(row, block.panels.items(), strict=False):
+        _draw_panel(axes, block, margin)
+        title = f"{heading if axes is row[0] else ''}prune ratio {ratio:g}"
+        axes.set_title(title, fontsize=10, color=MUTED, loc="left")
+        for place, height, name in zip(block.places, block.heights, block.methods, strict=True):
+            if name not in panel:
+                continue
+            _draw_row(axes, panel[name], place, differences[panel[name].row])
+            for opponent, colour in _opponents(panel[name]):
+                edges = place - height / 2, place + height / 2
+                axes.vlines(differences[opponent], *edges, color=colour, linewidth=1.2, zorder=2)
+    for axes in row[len(block.panels) :]:
+        axes.set_visible(False)
+    _name_rows(row[0], block)
 
 
 def _draw_panel(axes: Axes, block: Block, margin: float) -> None:
@@ -185,19 +210,20 @@ def _name_rows(axes: Axes, block: Block) -> None:
         label.set_color(_colour(name) if is_control(name) else INK)
 
 
-def _draw_row(axes: Axes, line: Line, place: float, full: Line) -> None:
+def _draw_row(axes: Axes, line: Line, place: float, middle: float) -> None:
     """Draw a point and its bar, with arrows where they reach beyond the axis."""
-    colour, middle, (down, up) = _colour(line.row.method), _difference(line, full), bar(line)
+    colour, (down, up) = _colour(line.row.method), bar(line)
     small: Any = {"va": "center", "fontsize": 8.5, "color": colour}
     low, high = axes.get_xlim()
     if not _saved_as_asked(line):
         share, outside = f"{100 * line.rate:.0f} %", axes.get_yaxis_transform()
         axes.text(1.01, place, share, transform=outside, **small)
+    on_rule: Any = small | {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
     if middle < low:
-        axes.text(low, place, f"◂ {signed(middle)}", ha="left", **small)
+        axes.text(low, place, f"◂ {signed(middle)}", ha="left", **on_rule)
         return
     if middle > high:
-        axes.text(high, place, f"{signed(middle)} ▸", ha="right", **small)
+        axes.text(high, place, f"{signed(middle)} ▸", ha="right", **on_rule)
         return
     axes.errorbar(
         middle,
@@ -211,21 +237,13 @@ def _draw_row(axes: Axes, line: Line, place: float, full: Line) -> None:
         zorder=3,
         label=line.row.method,
     )
-    for end, limit, arrow in ((middle - down, low, "<"), (middle + up, high, ">")):
+    for end, limit, arrow in zip(_ends(line, middle), (low, high), "<>", strict=True):
         if not low <= end <= high:
             axes.plot(limit, place, arrow, color=colour, markersize=_MARKER, clip_on=False)
 
 
-def _draw_opponents(
-    axes: Axes, line: Line, edges: tuple[float, float], differences: Mapping[Row, float]
-) -> None:
-    for control, colour in ((line.random, _RANDOM), (line.fewer_epochs, _FEWER)):
-        if control is not None:
-            axes.vlines(differences[control.row], *edges, color=colour, linewidth=1.2, zorder=2)
-
-
-def _explain(figure: Figure, shown: Sequence[Line], full: Line, margin: float) -> None:
-    """Write below the panels what is what."""
+def _explain(figure: Figure, full: str, band: str, *, is_hollow: bool, is_cut: bool) -> None:
+    """Write below the panels what is what, and no more than there is."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -233,18 +251,17 @@ def _explain(figure: Figure, shown: Sequence[Line], full: Line, margin: float) -
         size = 11 if marker == "|" else _MARKER
         return Line2D([], [], color=colour, marker=marker, markersize=size, label=label, **more)
 
-    handles: list[Line2D | Patch] = [
-        key("mean, 95 % paired interval over seeds", _METHOD, "o"),
+    handles: list[Line2D | Patch] = [key("mean, 95 % paired interval over seeds", _METHOD, "o")]
+    if is_hollow:
+        text = "saved the share written beside it"
+        handles.append(key(text, _METHOD, "o", markerfacecolor="white"))
+    handles += [
         key("random pruning, same share saved", _RANDOM, "|", linewidth=0),
         key("fewer epochs, same cost", _FEWER, "|", linewidth=0),
-        key(f"full training, {full.mean:.2f} %", INK, "|", linewidth=0),
-        Patch(color=PALE, label=f"at most {margin:g} points below full"),
+        key(full, INK, "|", linewidth=0),
+        Patch(color=PALE, label=band),
     ]
-    low, high = figure.axes[0].get_xlim()
-    if not all(map(_saved_as_asked, shown)):
-        text = "saved the share written beside it"
-        handles.insert(1, key(text, _METHOD, "o", markerfacecolor="white"))
-    if any(end < low or end > high for line in shown for end in _ends(line, full)):
+    if is_cut:
         handles.append(key("reaches beyond the axis", _METHOD, "<", linewidth=0))
     figure.legend(
         handles=handles,
