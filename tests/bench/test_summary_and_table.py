@@ -1,16 +1,13 @@
 """From finished runs to the lines of the table, and how they are printed."""
 
 import io
-import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from thresher.bench import table
-from thresher.bench.figure import spread, tradeoff
 from thresher.bench.suite import Row, asked_rows
 from thresher.bench.summary import Line, rates, summarise
 
@@ -181,30 +178,3 @@ def test_a_narrow_terminal_shows_two_tables_and_cuts_nothing(width: int) -> None
     assert "A task: what was saved" in text
     assert "A task: what it cost" in text
     assert all(len(line) <= width for line in text.splitlines())
-
-
-@pytest.mark.parametrize("ending", ["svg", "png"])
-def test_the_picture_is_drawn_and_is_the_same_each_time(tmp_path: Path, ending: str) -> None:
-    rows = asked_rows(["infobatch", "repb", "omission"], [0.3, 0.5], [None, 0.5])
-    lines = summarise(records(rows), margin=0.5)
-    first, second = tmp_path / f"1.{ending}", tmp_path / f"2.{ending}"
-    tradeoff(lines, "A task", 0.5, first)
-    tradeoff(lines, "A task", 0.5, second)
-    assert len(first.read_bytes()) > 10_000
-    assert first.read_bytes() == second.read_bytes()
-
-
-def test_the_picture_of_one_seed_and_of_full_alone_is_drawn(tmp_path: Path) -> None:
-    tradeoff(summarise(records(ROWS, num_seeds=1), 0.5), "A task", 0.5, tmp_path / "1.png")
-    tradeoff(summarise(records([Row("full")]), 0.5), "A task", 0.5, tmp_path / "2.png")
-    assert (tmp_path / "2.png").exists()
-
-
-def test_labels_are_moved_apart_as_little_as_needed() -> None:
-    assert spread([0.2, 0.8], 0.1) == [0.2, 0.8]
-    assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
-    for heights in ([0.0, 0.0, 0.01], [1.0, 1.0], [0.98, 0.99, 1.0, 1.0]):
-        moved = spread(heights, 0.1)
-        assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(moved))
-        assert moved[0] >= -1e-9
-        assert moved[-1] <= 1 + 1e-9

@@ -258,7 +258,7 @@ def compare(options: Options, console: Console) -> int:
 def report(comparison: Comparison) -> None:
     """Print the table and write `table.md` and `tradeoff.svg` into the folder of the results."""
     from thresher.bench import table
-    from thresher.bench.figure import tradeoff
+    from thresher.bench.figure import picture
 
     options, console = comparison.options, comparison.console
     lines = comparison.lines()
@@ -275,11 +275,11 @@ def report(comparison: Comparison) -> None:
         console.print(part)
     for text in table.legend(lines, heading):
         console.print(text, highlight=False, style="dim", markup=False)
-    page, picture = options.folder / "table.md", options.folder / "tradeoff.svg"
+    page, drawing = options.folder / "table.md", options.folder / "tradeoff.svg"
     page.write_text(table.markdown(lines, heading), encoding="utf-8")
-    tradeoff(lines, comparison.task.title, options.margin, picture)
+    picture(lines, comparison.task.title, options.margin, drawing)
     console.print(
-        f"\nWritten: {page}, {picture}, {comparison.store.path}", highlight=False, soft_wrap=True
+        f"\nWritten: {page}, {drawing}, {comparison.store.path}", highlight=False, soft_wrap=True
     )
 
 
