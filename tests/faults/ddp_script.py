@@ -1,0 +1,173 @@
+"""A DDP training script that may be killed on any rank at any moment, and is started again.
+
+    torchrun --standalone --nproc-per-node 4 --max-restarts 3 -m faults.ddp_script FOLDER RePB
+
+What saves and resumes it are the lines of docs/reliability.md, run as they stand there. Beside
+them a log of every plan and every step of each rank, and marks of where the rank is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import DataLoader, DistributedSampler
+
+import thresher
+from faults.script import METHODS, Augmented, Log, Mark
+from faults.seats import WORLD_SIZE, Seat
+from thresher.parallel.exchange import Exchange
+
+BATCH_SIZE = 4
+EPOCHS = 8
+STEPS_PER_SAVE = 3
+# With a store that all lives share, ranks of a new life find the addresses of the last one's.
+ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+def recipe(without: str = "") -> str:
+    """The lines of the page, but for the one that has `without` in it."""
+    found = re.search(r"<!-- resume on ranks: .*? -->\n```python\n(.*?)```\n", PAGE.read_text(), re.S)
+    assert found
+    lines = found[1].replace("step % 100", f"step % {STEPS_PER_SAVE}").splitlines(keepends=True)
+    kept = [line for line in lines if not without or without not in line]
+    assert len(lines) - len(kept) == bool(without)
+    return "import os\nimport torch\nimport torch.distributed as dist\n\n" + "".join(kept)
+
+
+def mark_what_is_inside(mark: Mark) -> None:
+    """Mark where the library talks to other ranks, and where a state is taken."""
+    gather, state_dict, is_saving = Exchange.gather, thresher.Pruner.state_dict, False
+
+    def gather_marked(self: Exchange, values: Any) -> Any:
+        mark("save" if is_saving else "exchange")
+        found = gather(self, values)
+        mark("save" if is_saving else "step")
+        return found
+
+    def state_dict_marked(self: thresher.Pruner, **options: Any) -> dict[str, Any]:
+        nonlocal is_saving
+        mark("save")
+        is_saving = True
+        try:
+            return state_dict(self, **options)
+        finally:
+            is_saving = False
+
+    Exchange.gather = gather_marked  # type: ignore[method-assign]
+    thresher.Pruner.state_dict = state_dict_marked  # type: ignore[method-assign]
+
+
+def train(mark: Mark, folder: Path, method: str, without: str = "") -> None:
+    """Train to the end from wherever an earlier life of the job stopped.
+
+    Args:
+        mark: takes where this rank is.
+        folder: of the job.
+        method: a name in `METHODS`.
+        without: leaves out the line of the recipe that has this in it.
+    """
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    (folder / f"rank{rank}").mkdir(exist_ok=True)
+    os.chdir(folder)
+
+    torch.manual_seed(5)
+    data = Augmented()
+    net = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 3))
+    model = DistributedDataParallel(net)
+    torch.manual_seed(100 + rank)  # each rank drops out other units
+    plain = DataLoader(data, BATCH_SIZE, sampler=DistributedSampler(data))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    schedule = OneCycleLR(optimizer, 0.02, total_steps=EPOCHS * len(plain))
+    pruner = thresher.Pruner(METHODS[method], epochs=EPOCHS, seed=1)
+    needs = pruner.method.needs
+
+    def named(logits: Tensor, y: Tensor, losses: Tensor) -> dict[str, Tensor]:
+        return dict(thresher.scores.named(needs, logits, y, losses))
+
+    def score(net: nn.Module, batch: Any) -> dict[str, Tensor]:
+        logits = net(batch[0])
+        return named(logits, batch[1], F.cross_entropy(logits, batch[1], reduction="none"))
+
+    loader: Any = pruner.wrap(plain, score_fn=thresher.scores.scoring(net, score))
+    scheduler = pruner.pace(schedule)
+    log, logged = Log(folder / f"rank{rank}"), set[int]()
+    are_planned = pruner.method.family != "online"
+
+    def train_step(x: Tensor, y: Tensor) -> None:
+        mark("step")
+        ids = loader.batch_ids.tolist()
+        logits = model(x)
+        losses = F.cross_entropy(logits, y, reduction="none")
+        loss = pruner.reduce(losses, scores=named(logits, y, losses) if needs else None)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+        epoch = names["epoch"]
+        if are_planned and epoch not in logged:
+            logged.add(epoch)
+            plan = pruner.plan(epoch)
+            log.write(epoch=epoch, ids=plan.ids.tolist(), weights=plan.weights.tolist())
+        log.write(step=names["step"] + 1, epoch=epoch, batch=ids, loss=loss.item().hex())
+
+    names = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "pruner": pruner}
+    names |= {"loader": loader, "epochs": EPOCHS, "train_step": train_step}
+    names["example"] = torch.zeros(1, 6)
+    exec(recipe(without), names)
+    parts = {name: names[name].state_dict() for name in ("model", "optimizer", "scheduler")}
+    parts |= {"pruner": pruner.state_dict(), "random": torch.get_rng_state(), "step": names["step"]}
+    torch.save(parts, folder / f"rank{rank}" / "final.pt")
+    log.file.close()
+    # Whoever leaves first would break the others' connections.
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _life() -> int:
+    return 1 + int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+
+
+def main(folder: str, method: str, without: str = "") -> None:
+    """Take a seat, where the test sees who this process is and where it stands, and train."""
+    mark = Seat(Path(folder) / "seats", int(os.environ["RANK"]), _life())
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    mark("start")
+    mark_what_is_inside(mark)
+    train(mark, Path(folder), method, without)
+    mark("end")
+
+
+def agent(mark: Mark, folder: str, max_restarts: int, method: str, without: str = "") -> None:
+    """Be torchrun, in a child of the zygote; its workers are forked and so start at once."""
+    os.environ.update(ENVIRONMENT)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=WORLD_SIZE,
+        run_id="standalone",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=max_restarts,
+        monitor_interval=0.02,
+        start_method="fork",
+    )
+    elastic_launch(config, main)(folder, method, without)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
