@@ -165,6 +165,7 @@ def agent(mark: Mark, folder: str, max_restarts: int, method: str, without: str 
         max_restarts=max_restarts,
         monitor_interval=0.02,
         start_method="fork",
+        shutdown_timeout=1,  # a forked worker has the handlers of the agent, and waits in C++
     )
     elastic_launch(config, main)(folder, method, without)
 
