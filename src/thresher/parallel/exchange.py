@@ -20,6 +20,7 @@ _TEXT = 1024
 _CURES = {
     "moment": "Iterate, reduce, save and ask for plans on every rank alike, or on none",
     "batches trained": "Reduce a batch on all ranks or on none: they have to take equal steps",
+    "failures": "Look for the error of the rank that has 1: its data set or model failed",
     "plan": "Give every rank the same protected samples and the same checkpoint",
 }
 
