@@ -41,9 +41,8 @@ def on_ranks(job: Callable[..., Any], world_size: int, *arguments: Any) -> list[
         for rank in range(world_size):
             reader, writer = _CONTEXT.Pipe(duplex=False)
             store = str(Path(folder) / "store")
-            process = _CONTEXT.Process(
-                target=_run, args=(writer, store, rank, world_size, job, arguments), daemon=True
-            )
+            given = (writer, store, rank, world_size, job, arguments)
+            process = _CONTEXT.Process(target=_run, args=given)  # no daemon: loaders have workers
             process.start()
             writer.close()
             readers.append(reader)
@@ -87,6 +86,7 @@ def _run(
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "KAKURENBO wants samples it left out scored anew")
     warnings.filterwarnings("ignore", ".* cannot save ")
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # on a single core
     dist.init_process_group(
         "gloo",
         init_method=f"file://{store}",
