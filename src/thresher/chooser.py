@@ -173,8 +173,10 @@ class Chooser:
     def __next__(self) -> Any:
         if self._number >= self._stop:
             raise StopIteration
-        if self._laid is not None and self._epoch.last is self._laid:
-            # Training may have taught the method something.
+        laid = self._laid
+        if laid is not None and self._epoch.last is laid and self._standing is laid.after:
+            # Training may have taught the method something. Not if a fetch has failed since, after
+            # others: what these let wait is not known to the epoch.
             self._standing = self._epoch.standing
         if not self._epoch.plan.num_candidates:
             asked, batch = next(self._fetched)

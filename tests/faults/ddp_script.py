@@ -39,7 +39,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 def recipe(without: str = "") -> str:
     """The lines of the page, but for the one that has `without` in it."""
-    found = re.search(r"<!-- resume on ranks: .*? -->\n```python\n(.*?)```\n", PAGE.read_text(), re.S)
+    found = re.search(
+        r"<!-- resume on ranks: .*? -->\n```python\n(.*?)```\n", PAGE.read_text(), re.S
+    )
     assert found
     lines = found[1].replace("step % 100", f"step % {STEPS_PER_SAVE}").splitlines(keepends=True)
     kept = [line for line in lines if not without or without not in line]

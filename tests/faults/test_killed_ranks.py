@@ -56,7 +56,15 @@ def moments(seed: int, count: int) -> list[Kill]:
 def under_torchrun(folder: Path, restarts: int, method: str, without: str) -> tuple[int, str]:
     """Start the job as a user does, on the command line."""
     done = subprocess.run(
-        [*TORCHRUN, f"--max-restarts={restarts}", "-m", "faults.ddp_script", folder, method, without],
+        [
+            *TORCHRUN,
+            f"--max-restarts={restarts}",
+            "-m",
+            "faults.ddp_script",
+            folder,
+            method,
+            without,
+        ],
         capture_output=True,
         text=True,
         cwd=TESTS,

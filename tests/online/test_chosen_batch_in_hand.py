@@ -170,3 +170,31 @@ def test_an_error_in_the_data_set_passes_over_its_candidates() -> None:
             break
     assert errors == 1
     assert scores.seen[:2] == [order[:8], order[16:24]]
+
+
+@of_four
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_after_candidates_that_could_not_be_read_a_batch_still_has_its_own_ids(
+    method: OnlineMethod, num_workers: int
+) -> None:
+    """An error may come while a batch is half full of samples that wait for others."""
+    options = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    pruner, loader, _ = wrapped(method, dataset=Numbers(50, broken=range(3, 50, 7)), **options)
+    failures = 0
+    for epoch in range(4):
+        batches, count = iter(loader), 0
+        for _ in range(1000):
+            try:
+                batch = next(batches)
+            except OSError:
+                failures += 1
+                continue
+            except StopIteration:
+                break
+            assert loader.batch_ids.tolist() == batch.tolist()
+            assert len(set(batch.tolist())) == len(batch)
+            pruner.reduce(batch.float())
+            count += 1
+        assert count == len(loader)
+        assert pruner.epoch == epoch + 1
+    assert failures > 4
