@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +74,27 @@ def mark_what_is_inside(mark: Mark) -> None:
     thresher.Pruner.state_dict = state_dict_marked  # type: ignore[method-assign]
 
 
-def train(mark: Mark, folder: Path, method: str, without: str = "") -> None:
-    """Train to the end from wherever an earlier life of the job stopped.
+def fill_the_disk(at: int) -> None:
+    """Let no file grow when something is saved for the n-th time."""
+    save, left = torch.save, [None] * at
 
-    Args:
-        mark: takes where this rank is.
-        folder: of the job.
-        method: a name in `METHODS`.
-        without: leaves out the line of the recipe that has this in it.
-    """
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
-    (folder / f"rank{rank}").mkdir(exist_ok=True)
-    os.chdir(folder)
+    def save_or_fail(state: Any, file: Any, **options: Any) -> None:
+        if file != "run.draft":  # torch itself saves tensors that ranks send each other
+            save(state, file, **options)
+            return
+        left.pop()
+        limit = resource.RLIM_INFINITY if left else 2000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            save(state, file, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 
+    torch.save = save_or_fail  # type: ignore[assignment]
+
+
+def built(rank: int, method: str) -> dict[str, Any]:
+    """What the lines of the page refer to, by name."""
     torch.manual_seed(5)
     data = Augmented()
     net = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 3))
@@ -95,45 +104,64 @@ def train(mark: Mark, folder: Path, method: str, without: str = "") -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     schedule = OneCycleLR(optimizer, 0.02, total_steps=EPOCHS * len(plain))
     pruner = thresher.Pruner(METHODS[method], epochs=EPOCHS, seed=1)
-    needs = pruner.method.needs
-
-    def named(logits: Tensor, y: Tensor, losses: Tensor) -> dict[str, Tensor]:
-        return dict(thresher.scores.named(needs, logits, y, losses))
 
     def score(net: nn.Module, batch: Any) -> dict[str, Tensor]:
         logits = net(batch[0])
-        return named(logits, batch[1], F.cross_entropy(logits, batch[1], reduction="none"))
+        losses = F.cross_entropy(logits, batch[1], reduction="none")
+        return dict(thresher.scores.named(pruner.method.needs, logits, batch[1], losses))
 
-    loader: Any = pruner.wrap(plain, score_fn=thresher.scores.scoring(net, score))
-    scheduler = pruner.pace(schedule)
-    log, logged = Log(folder / f"rank{rank}"), set[int]()
-    are_planned = pruner.method.family != "online"
+    loader = pruner.wrap(plain, score_fn=thresher.scores.scoring(net, score))
+    return {
+        "model": model,
+        "optimizer": optimizer,
+        "pruner": pruner,
+        "loader": loader,
+        "scheduler": pruner.pace(schedule),
+        "epochs": EPOCHS,
+        "example": torch.zeros(1, 6),
+    }
+
+
+def stepping(names: dict[str, Any], mark: Mark, log: Log) -> Callable[[Tensor, Tensor], None]:
+    """Return what trains a batch, and logs it, and before the first of an epoch its plan."""
+    model, optimizer, scheduler = (names[name] for name in ("model", "optimizer", "scheduler"))
+    pruner, loader, logged = names["pruner"], names["loader"], set[int]()
+    needs, are_planned = pruner.method.needs, pruner.method.family != "online"
 
     def train_step(x: Tensor, y: Tensor) -> None:
         mark("step")
-        ids = loader.batch_ids.tolist()
+        ids, epoch = loader.batch_ids.tolist(), names["epoch"]
         logits = model(x)
         losses = F.cross_entropy(logits, y, reduction="none")
-        loss = pruner.reduce(losses, scores=named(logits, y, losses) if needs else None)
+        scores = thresher.scores.named(needs, logits, y, losses) if needs else None
+        loss = pruner.reduce(losses, scores=scores)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
-        epoch = names["epoch"]
         if are_planned and epoch not in logged:
             logged.add(epoch)
             plan = pruner.plan(epoch)
             log.write(epoch=epoch, ids=plan.ids.tolist(), weights=plan.weights.tolist())
         log.write(step=names["step"] + 1, epoch=epoch, batch=ids, loss=loss.item().hex())
 
-    names = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "pruner": pruner}
-    names |= {"loader": loader, "epochs": EPOCHS, "train_step": train_step}
-    names["example"] = torch.zeros(1, 6)
+    return train_step
+
+
+def train(mark: Mark, folder: Path, method: str, without: str) -> None:
+    """Train to the end from wherever an earlier life of the job stopped."""
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    own = folder / f"rank{rank}"
+    own.mkdir(exist_ok=True)
+    os.chdir(folder)
+    names, log = built(rank, method), Log(own)
+    names["train_step"] = stepping(names, mark, log)
     exec(recipe(without), names)
-    parts = {name: names[name].state_dict() for name in ("model", "optimizer", "scheduler")}
-    parts |= {"pruner": pruner.state_dict(), "random": torch.get_rng_state(), "step": names["step"]}
-    torch.save(parts, folder / f"rank{rank}" / "final.pt")
     log.file.close()
+    state = {name: names[name].state_dict() for name in ("model", "optimizer", "scheduler")}
+    state |= {"pruner": names["pruner"].state_dict(), "step": names["step"]}
+    torch.save({**state, "random": torch.get_rng_state()}, own / "final.pt")
     # Whoever leaves first would break the others' connections.
     dist.barrier()
     dist.destroy_process_group()
@@ -143,18 +171,27 @@ def _life() -> int:
     return 1 + int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 
 
-def main(folder: str, method: str, without: str = "") -> None:
-    """Take a seat, where the test sees who this process is and where it stands, and train."""
+def main(folder: str, method: str, without: str = "", full_at: int = 0) -> None:
+    """Take a seat, where the test sees who this process is and where it stands, and train.
+
+    Args:
+        folder: of the job, with the seats in it.
+        method: a name in `METHODS`.
+        without: leaves out the line of the recipe that has this in it.
+        full_at: when rank 0 saves for the so many-th time, its disk is full.
+    """
     mark = Seat(Path(folder) / "seats", int(os.environ["RANK"]), _life())
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     mark("start")
     mark_what_is_inside(mark)
+    if full_at and os.environ["RANK"] == "0":
+        fill_the_disk(full_at)
     train(mark, Path(folder), method, without)
     mark("end")
 
 
-def agent(mark: Mark, folder: str, max_restarts: int, method: str, without: str = "") -> None:
+def agent(mark: Mark, max_restarts: int, **arguments: Any) -> None:
     """Be torchrun, in a child of the zygote; its workers are forked and so start at once."""
     os.environ.update(ENVIRONMENT)
     config = LaunchConfig(
@@ -169,7 +206,7 @@ def agent(mark: Mark, folder: str, max_restarts: int, method: str, without: str 
         start_method="fork",
         shutdown_timeout=1,  # a forked worker has the handlers of the agent, and waits in C++
     )
-    elastic_launch(config, main)(folder, method, without)
+    elastic_launch(config, main)(*arguments.values())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from faults.conftest import TESTS, Zygote
-from faults.ddp_script import ENVIRONMENT, EPOCHS
+from faults.ddp_script import ENVIRONMENT, EPOCHS, STEPS_PER_SAVE
 from faults.script import METHODS
 from faults.seats import WORLD_SIZE, Kill, Killer
 from faults.test_killed_runs import entries
@@ -75,14 +75,19 @@ def under_torchrun(folder: Path, restarts: int, method: str, without: str) -> tu
     return done.returncode, done.stderr
 
 
-def by_its_agent(zygote: Zygote) -> Starter:
-    """Start the job with torchrun's agent in a process that has imported torch already."""
+def by_its_agent(zygote: Zygote, full_at: int = 0) -> Starter:
+    """Start the job with torchrun's agent in a process that has imported torch already.
+
+    Args:
+        zygote: that process.
+        full_at: when rank 0 saves for the so many-th time, its disk is full.
+    """
 
     def start(folder: Path, restarts: int, method: str, without: str) -> tuple[int, str]:
         output = folder / "output"
-        arguments = {"folder": str(folder), "max_restarts": restarts}
-        arguments |= {"method": method, "without": without}
-        code, _ = zygote.run("faults.ddp_script:agent", output, **arguments)
+        arguments = {"folder": str(folder), "method": method, "without": without}
+        arguments |= {"full_at": full_at}
+        code, _ = zygote.run("faults.ddp_script:agent", output, max_restarts=restarts, **arguments)
         return code, output.read_text()
 
     return start
@@ -152,7 +157,7 @@ def test_torchrun_recovers_a_job_of_which_a_rank_was_killed(
 def test_a_job_killed_in_every_phase_ends_as_the_one_that_was_not(
     zygote: Zygote, whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    ended = lived(by_its_agent(zygote), tmp_path / "killed", moments(seed=0, count=5))
+    ended = lived(by_its_agent(zygote), tmp_path / "killed", moments(seed=0, count=4))
     assert len(set(ended.victims)) >= 3
     assert_equal(ended.folder, whole("RePB"))
 
@@ -179,7 +184,9 @@ def test_so_does_one_that_torchrun_starts_ten_times_more(
     print(seed, dict(Counter(ended.victims)), dict(Counter(ended.others)))
 
 
-@pytest.mark.parametrize("line", ["set_rng_state", "model(example)"])
+@pytest.mark.parametrize(
+    "line", ["set_rng_state", pytest.param("model(example)", marks=pytest.mark.slow)]
+)
 def test_without_a_line_of_the_recipe_the_job_ends_otherwise(
     line: str, zygote: Zygote, whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -193,3 +200,19 @@ def test_without_a_line_of_the_recipe_the_job_ends_otherwise(
         expected = whole("RePB")
     with pytest.raises(AssertionError):
         assert_equal(ended.folder, expected)
+
+
+def test_a_full_disk_ends_the_job_and_one_with_space_goes_on_from_the_last_checkpoint(
+    zygote: Zygote, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    Killer(folder / "seats", []).start()
+    code, output = by_its_agent(zygote, full_at=4)(folder, 0, "RePB", "")
+    assert code != 0
+    assert "unexpected pos" in output, "which is how torch.save says so"
+    state = torch.load(folder / "run.pt", weights_only=True)
+    assert state["step"] == 3 * STEPS_PER_SAVE
+    code, output = by_its_agent(zygote)(folder, 0, "RePB", "")
+    assert code == 0, output
+    assert_equal(folder, whole("RePB"))

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, DistributedSampler
 
 from contracts.drive import losses
 from loops import Numbers
 from parallel import jobs
-from parallel.processes import Raised, on_ranks, succeed
+from parallel.processes import on_ranks, succeed
 from thresher import InfoBatch, Method, Pruner
 from thresher.online import SelectiveBackprop
 from thresher.parallel.exchange import Exchange
