@@ -81,9 +81,9 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         """Follow the lives of the job until it ends, or every kill is done."""
-        deadline, life = time.monotonic() + _LONGEST, 0
+        life = 0
         for kill in self._kills:
-            seen = self.seen(kill.rank)
+            deadline, seen = time.monotonic() + _LONGEST, self.seen(kill.rank)
             while seen.life <= life or not seen.has_entered(kill.phase, kill.times):
                 if time.monotonic() > deadline or seen.phase == "end":
                     return

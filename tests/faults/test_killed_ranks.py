@@ -69,7 +69,7 @@ def under_torchrun(folder: Path, restarts: int, method: str, without: str) -> tu
         text=True,
         cwd=TESTS,
         env={**os.environ, **ENVIRONMENT},
-        timeout=60 + 30 * restarts,
+        timeout=60 + 60 * restarts,
         check=False,
     )
     return done.returncode, done.stderr

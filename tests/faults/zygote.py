@@ -22,7 +22,7 @@ import torch
 
 PHASES = ("start", "step", "log", "save", "fetch", "end")
 _COUNTS = struct.Struct(f"{len(PHASES)}I")
-_LONGEST = 100.0
+_LONGEST = 300.0
 
 
 class Marks:
