@@ -102,6 +102,16 @@ def _some(lines: set[str]) -> str:
     return ", ".join(sorted(lines)[:3]) or "nothing else"
 
 
+def save_whole(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a run's state as `save_atomically` does, unless no run could continue from it.
+
+    Raises:
+        CheckpointError: it lacks what other ranks have trained; a file at `path` is left alone.
+    """
+    require_whole(state["clock"]["ranks"])
+    save_atomically(state, path)
+
+
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write `state` beside `path`, force it to disk, and rename it into place.
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from thresher import batch
 from thresher.accounting import Report
-from thresher.checkpoint import load_safely, packed, require_continuable, save_atomically
+from thresher.checkpoint import load_safely, packed, require_continuable, save_whole
 from thresher.clock import Clock
 from thresher.course import Course
 from thresher.hand import Hand
@@ -291,7 +291,7 @@ class Pruner:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path` atomically: an older file survives whatever goes wrong."""
-        save_atomically(self.state_dict(), path)
+        save_whole(self.state_dict(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Continue from a file that `save` wrote, read with `weights_only=True`."""

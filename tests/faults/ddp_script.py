@@ -74,9 +74,9 @@ def mark_what_is_inside(mark: Mark) -> None:
     thresher.Pruner.state_dict = state_dict_marked  # type: ignore[method-assign]
 
 
-def fill_the_disk(at: int) -> None:
-    """Let no file grow when something is saved for the n-th time."""
-    save, left = torch.save, [None] * at
+def fill_the_disk() -> None:
+    """Let no file grow when the job is saved for the fourth time."""
+    save, left = torch.save, [None] * 4
 
     def save_or_fail(state: Any, file: Any, **options: Any) -> None:
         if file != "run.draft":  # torch itself saves tensors that ranks send each other
@@ -91,6 +91,19 @@ def fill_the_disk(at: int) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 
     torch.save = save_or_fail  # type: ignore[assignment]
+
+
+def break_the_data() -> None:
+    """Let the hundredth sample that is asked for be one that cannot be read."""
+    read, left = Augmented.__getitem__, [None] * 99
+
+    def read_or_fail(self: Augmented, index: int) -> tuple[Tensor, Tensor]:
+        if not left:
+            raise OSError(f"sample {index} cannot be read")
+        left.pop()
+        return read(self, index)
+
+    Augmented.__getitem__ = read_or_fail  # type: ignore[method-assign]
 
 
 def built(rank: int, method: str) -> dict[str, Any]:
@@ -167,26 +180,29 @@ def train(mark: Mark, folder: Path, method: str, without: str) -> None:
     dist.destroy_process_group()
 
 
+FAULTS = {("disk", "0"): fill_the_disk, ("data", "1"): break_the_data}
+
+
 def _life() -> int:
     return 1 + int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 
 
-def main(folder: str, method: str, without: str = "", full_at: int = 0) -> None:
+def main(folder: str, method: str, without: str = "", fault: str = "") -> None:
     """Take a seat, where the test sees who this process is and where it stands, and train.
 
     Args:
         folder: of the job, with the seats in it.
         method: a name in `METHODS`.
         without: leaves out the line of the recipe that has this in it.
-        full_at: when rank 0 saves for the so many-th time, its disk is full.
+        fault: a full "disk" on rank 0, or broken "data" on rank 1, in the first life.
     """
     mark = Seat(Path(folder) / "seats", int(os.environ["RANK"]), _life())
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     mark("start")
     mark_what_is_inside(mark)
-    if full_at and os.environ["RANK"] == "0":
-        fill_the_disk(full_at)
+    if _life() == 1 and (fault, os.environ["RANK"]) in FAULTS:
+        FAULTS[fault, os.environ["RANK"]]()
     train(mark, Path(folder), method, without)
     mark("end")
 

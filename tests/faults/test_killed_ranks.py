@@ -75,18 +75,18 @@ def under_torchrun(folder: Path, restarts: int, method: str, without: str) -> tu
     return done.returncode, done.stderr
 
 
-def by_its_agent(zygote: Zygote, full_at: int = 0) -> Starter:
+def by_its_agent(zygote: Zygote, fault: str = "") -> Starter:
     """Start the job with torchrun's agent in a process that has imported torch already.
 
     Args:
         zygote: that process.
-        full_at: when rank 0 saves for the so many-th time, its disk is full.
+        fault: what goes wrong in its first life.
     """
 
     def start(folder: Path, restarts: int, method: str, without: str) -> tuple[int, str]:
         output = folder / "output"
         arguments = {"folder": str(folder), "method": method, "without": without}
-        arguments |= {"full_at": full_at}
+        arguments |= {"fault": fault}
         code, _ = zygote.run("faults.ddp_script:agent", output, max_restarts=restarts, **arguments)
         return code, output.read_text()
 
@@ -208,11 +208,24 @@ def test_a_full_disk_ends_the_job_and_one_with_space_goes_on_from_the_last_check
     folder = tmp_path / "full"
     folder.mkdir()
     Killer(folder / "seats", []).start()
-    code, output = by_its_agent(zygote, full_at=4)(folder, 0, "RePB", "")
+    code, output = by_its_agent(zygote, fault="disk")(folder, 0, "RePB", "")
     assert code != 0
     assert "unexpected pos" in output, "which is how torch.save says so"
     state = torch.load(folder / "run.pt", weights_only=True)
     assert state["step"] == 3 * STEPS_PER_SAVE
     code, output = by_its_agent(zygote)(folder, 0, "RePB", "")
     assert code == 0, output
+    assert_equal(folder, whole("RePB"))
+
+
+def test_a_data_set_that_fails_once_on_one_rank_costs_a_restart_and_no_more(
+    zygote: Zygote, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    Killer(folder / "seats", []).start()
+    code, output = by_its_agent(zygote, fault="data")(folder, 1, "RePB", "")
+    assert code == 0, output
+    assert "cannot be read" in output
+    assert len(list((folder / "rank0").glob("log-*"))) == 2
     assert_equal(folder, whole("RePB"))

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import time
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from loops import Numbers
 from parallel import jobs
 from parallel.processes import on_ranks, succeed
 from thresher import InfoBatch, Method, Pruner
+from thresher.errors import CheckpointError
 from thresher.online import SelectiveBackprop
 from thresher.parallel.exchange import Exchange
 
@@ -171,3 +173,30 @@ def test_the_rank_that_writes_may_find_its_disk_full_and_write_the_next_state(
     assert all(plans == found[0][1] for _, plans in found)
     for plans in succeed(resumes, WORLD_SIZE, str(tmp_path)):
         assert plans == found[0][1][2:]
+
+
+def saves_alone(rank: int, folder: str) -> list[Any]:
+    """Rank 0 saves at the end of an epoch, and in the middle of the next without the others."""
+    table, told = losses(SIZE, EPOCHS), list[str]()
+    pruner, loader = jobs.wrapped(InfoBatch(), SIZE, BATCH, epochs=EPOCHS)
+    path = Path(folder) / "run.pt"
+    warnings.filterwarnings("ignore", r"state_dict\(\) in the middle of epoch")
+    for epoch in range(2):
+        for ids in loader:
+            pruner.reduce(table[epoch][ids])
+            if rank == 0 and epoch == 1 and not told:
+                before = path.read_bytes()
+                with pytest.raises(CheckpointError) as caught:
+                    pruner.save(path)
+                assert path.read_bytes() == before
+                told.append(str(caught.value))
+        if rank == 0 and epoch == 0:
+            pruner.save(path)
+    return told
+
+
+def test_a_file_that_could_not_be_loaded_does_not_replace_one_that_can(tmp_path: Path) -> None:
+    (told,), *others = succeed(saves_alone, WORLD_SIZE, str(tmp_path))
+    assert "one of 4 ranks has trained" in told
+    assert "pruner.state_dict(gather=True) on every rank" in told
+    assert others == [[]] * 3
