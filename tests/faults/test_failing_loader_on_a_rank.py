@@ -81,7 +81,7 @@ def train(
     return done
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_error_ends_its_rank_and_with_it_the_others(num_workers: int) -> None:
     start = time.perf_counter()
     found = on_ranks(train, WORLD_SIZE, (1, 1), num_workers, False)
@@ -107,7 +107,9 @@ def train_each(rank: int, moments: list[tuple[int, int]], num_workers: int) -> l
     return found
 
 
-@pytest.mark.parametrize(("moments", "num_workers"), [(MOMENTS, 0), (MOMENTS[1:2], 2)])
+@pytest.mark.parametrize(
+    ("moments", "num_workers"), [(MOMENTS, 0), (MOMENTS[1:2], 2)], ids=["0 workers", "2 workers"]
+)
 def test_a_rank_that_goes_on_without_the_batch_stops_all_at_the_end_of_the_epoch(
     moments: list[tuple[int, int]], num_workers: int
 ) -> None:
