@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 import pytest
@@ -83,9 +82,7 @@ def train(
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_error_ends_its_rank_and_with_it_the_others(num_workers: int) -> None:
-    start = time.perf_counter()
     found = on_ranks(train, WORLD_SIZE, (1, 1), num_workers, False)
-    assert time.perf_counter() - start < 25
     assert all(isinstance(each, Raised) for each in found)
     assert found[1].kind == "ValueError"
     assert "cannot be read" in found[1].message
@@ -97,12 +94,10 @@ def train_each(rank: int, moments: list[tuple[int, int]], num_workers: int) -> l
     """Go on after the error, at each moment in turn."""
     found = list[Any]()
     for when in moments:
-        start = time.perf_counter()
         try:
             found.append(train(rank, when, num_workers, catches=True))
         except Exception as error:
-            kind, seconds = type(error).__name__, time.perf_counter() - start
-            found.append((kind, str(error), seconds))
+            found.append((type(error).__name__, str(error)))
         dist.barrier()
     return found
 
@@ -114,11 +109,10 @@ def test_a_rank_that_goes_on_without_the_batch_stops_all_at_the_end_of_the_epoch
     moments: list[tuple[int, int]], num_workers: int
 ) -> None:
     for found in zip(*succeed(train_each, WORLD_SIZE, moments, num_workers), strict=True):
-        for kind, message, seconds in found:
+        for kind, message in found:
             assert kind == "RanksDisagreeError"
             assert "Ranks differ in batches trained" in message
-            assert seconds < 20
-        assert len({message for _, message, _ in found}) == 1
+        assert len(set(found)) == 1, "all say the same"
 
 
 def train_at_the_end(rank: int) -> Any:
@@ -130,7 +124,7 @@ def test_after_the_last_batch_the_others_learn_it_when_the_rank_leaves() -> None
     first, second = on_ranks(train_at_the_end, WORLD_SIZE)
     assert isinstance(second, Done)
     assert len(second.caught) == 1
-    assert second.steps[1] == second.steps[0] - 1 or second.steps[1] >= 1
+    assert second.steps[0] > 0
     assert isinstance(first, Raised)
     assert "onnection" in first.message
 
