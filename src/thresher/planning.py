@@ -186,6 +186,7 @@ class Planner:
             is_annealing=is_annealing(self.method, budget, epoch=told.number, visits=visits),
         )
         chosen = self.method.select(ledger, told)
+        ledger.settle()
         facts = dict(chosen.facts)
         if told.target is not None:
             facts["target"] = told.target
