@@ -168,8 +168,8 @@ def _assumptions(given: argparse.Namespace) -> list[str]:
         "a rank, of this machine",
         f"batches of {BATCH} samples a rank, prune ratio {given.prune_ratio}; a rank trains "
         f"{given.samples_per_second:g} samples a second",
-        "replicated: one gather of float32 scores an epoch; a whole ledger on every rank, beyond "
-        "10^8 rows extrapolated. Sharded: rows of a rank lie within what was measured",
+        "replicated: one gather of float32 scores an epoch, whose merging is left out; a whole "
+        "ledger on every rank, extrapolated beyond 10^8. Sharded: rows of a rank were measured",
     ]
 
 
@@ -193,14 +193,18 @@ def _show_extrapolated(found: list[dict[str, Any]], given: argparse.Namespace) -
 def _replicated(
     label: str, world: int, largest: float, ratio: float
 ) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Measure what whole ledgers send, against 4 bytes a score and three agreements."""
+    """Measure what whole ledgers send, against 4 bytes a score."""
     size, lines, found = int(largest), list[Line](), list[dict[str, Any]]()
     for num in (size // 10, size):
         told = ranks.on_ranks("replicated", world, label, num, ratio)[0]
         scores = len(METHODS[label][0](ratio).needs)
         part = 4 * scores * math.ceil(told["planned"] * num / world)
         case = f"{num:.0e} {label}, {world} processes: bytes of a rank an epoch"
-        more = {"4 B a score": part, "gathering s": told["gathering_seconds"]}
+        more = {
+            "4 B a score": part,
+            "gathering s": told["gathering_seconds"],
+            "peak B/sample": told["peak"] / num,
+        }
         lines.append(Line("replicated", case, told["bytes_sent"], "B", more=more))
         found.append({"method": label, "num_samples": num, **told})
     return lines, found
@@ -224,10 +228,18 @@ def main() -> None:
         ]
         replicated, told = _replicated(label, world, given.largest_replicated, given.prune_ratio)
         model = _model(label, alone, sharded, sizes, world)
-        own = [*alone, *_sharded_lines(label, world, sharded), *replicated]
-        own += _checked(label, alone, sharded, sizes, world)
-        show(label, own)
-        lines += own
+        for title, own in (
+            ("one process", alone),
+            (f"shards of {world} processes", _sharded_lines(label, world, sharded)),
+            (f"whole ledgers on {world} ranks", replicated),
+            (
+                "the model, fitted without the largest",
+                _checked(label, alone, sharded, sizes, world),
+            ),
+        ):
+            if own:
+                show(f"{label}: {title}", own)
+            lines += own
         more["sharded"] += [{"method": label, **one} for one in sharded]
         more["replicated"] += told
         more["models"].append({"method": label, **model.__dict__, "work": model.work.__dict__})

@@ -7,7 +7,7 @@ Messages. W ranks, latency α a message, bandwidth β of each rank's link, both 
     all-reduce of B bytes      2 ⌈log2 W⌉ α + 2 B (W - 1) / (W β)     halving and doubling
     all-gather of B from each  (W - 1) (α + B / β)                   ring
 Sharded, an epoch makes as many calls as were counted, and sends c + d · steps bytes, fitted;
-replicated, three agreements of 256 bytes and one gather of 4 bytes for each score of a rank's part.
+replicated, two agreements of 256 bytes and one gather of 4 bytes for each score of a rank's part.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from parts.common import BATCH
 
-_AGREEMENTS, _AGREEMENT = 3, 256
+_AGREEMENTS, _AGREEMENT = 2, 256
 
 
 @final
