@@ -164,7 +164,7 @@ def _assumptions(given: argparse.Namespace) -> list[str]:
         f"α = {given.latency:.3g} s a message, β = {given.bandwidth:.3g} B/s of each rank's link; "
         "assumed, not measured: gloo on one machine says nothing of a network",
         "all-reduce 2⌈log2 W⌉α + 2B(W-1)/(Wβ), all-gather (W-1)(α + B/β); nobody waits for others",
-        "CPU seconds of a row a + b·log10(rows), fitted to one process and to shards; one core "
+        "CPU seconds f + rows·(a + b·log10(rows)), fitted to one process and to shards; one core "
         "a rank, of this machine",
         f"batches of {BATCH} samples a rank, prune ratio {given.prune_ratio}; a rank trains "
         f"{given.samples_per_second:g} samples a second",

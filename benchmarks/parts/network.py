@@ -1,7 +1,7 @@
 """What an epoch's planning would take on many ranks: a model of measurements, with assumptions.
 
-Work. The CPU seconds of a row are fitted as a + b log10(rows), b >= 0, by least squares on relative
-errors: orders are sorts, and larger arrays leave the caches.
+Work. The CPU seconds of so many rows are fitted as f + rows (a + b log10(rows)), none of them
+negative, by least squares on relative errors: orders are sorts, larger arrays leave the caches.
 
 Messages. W ranks, latency α a message, bandwidth β of each rank's link, both directions at once:
     all-reduce of B bytes      2 ⌈log2 W⌉ α + 2 B (W - 1) / (W β)     halving and doubling
@@ -49,24 +49,30 @@ class Network:
 @final
 @dataclass(frozen=True)
 class Work:
-    """CPU seconds of closing an epoch and planning the next, a row: a + b log10(rows)."""
+    """CPU seconds of closing an epoch and planning the next: f + rows (a + b log10(rows))."""
 
+    f: float
     a: float
     b: float
 
     @classmethod
     def fitted(cls, rows: list[float], seconds: list[float]) -> Work:
         """Return the fit to measurements of so many rows each."""
-        each, x = np.divide(seconds, rows), np.log10(rows)
-        table = np.stack([np.ones_like(x), x], 1) / each[:, None]
-        a, b = np.linalg.lstsq(table, np.ones_like(x), rcond=None)[0].tolist()
-        if b < 0 or len(rows) == 1:
-            return cls(1 / float(np.mean(1 / each)), 0.0)
-        return cls(a, b)
+        count = np.asarray(rows, dtype=np.float64)
+        table = np.stack([np.ones_like(count), count, count * np.log10(count)], 1)
+        table /= np.asarray(seconds)[:, None]
+        found, used = np.zeros(3), [0, 1, 2]
+        while used:
+            found[:] = 0
+            found[used] = np.linalg.lstsq(table[:, used], np.ones_like(count), rcond=None)[0]
+            if found.min() >= 0:
+                break
+            used.remove(int(found.argmin()))
+        return cls(*found.tolist())
 
     def seconds(self, rows: float) -> float:
         """Return the seconds of so many rows."""
-        return rows * (self.a + self.b * math.log10(rows))
+        return self.f + rows * (self.a + self.b * math.log10(rows))
 
 
 @final
