@@ -10,13 +10,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.drive import EPOCHS, epoch_of, losses, run
+from contracts.drive import EPOCHS, epoch_of, losses, run, steps
 from contracts.found import METHODS, short
-from thresher import KAKURENBO, InfoBatch, Omission, OrderDP, Pruner, RePB, SeTa, Subset
+from shards.together import whole_and_shards
+from thresher import (
+    KAKURENBO,
+    EpsilonGreedy,
+    InfoBatch,
+    Omission,
+    OrderDP,
+    Pruner,
+    RePB,
+    SeTa,
+    Subset,
+)
 from thresher.diagnostics.redraw import ledger_of
 from thresher.errors import CheckpointError, SettingError
 from thresher.ledger import Column, Ledger
 from thresher.methods import Method
+from thresher.plan import Trace
+from thresher.planning import Planner
+from thresher.population import Population
+from thresher.schedule import Budget
 from thresher.storage import narrowed, widened
 
 NARROW = [torch.bfloat16, torch.float16, torch.uint8]
@@ -135,6 +150,28 @@ def test_scores_that_fit_prune_as_float32_does(kind: type[Method], dtype: torch.
     expected = [plan.checksum() for plan in run(kind(), table)[1]]
     pruner = Pruner(kind(), epochs=5, num_samples=SIZE, score_dtype=dtype)
     assert [epoch_of(pruner, table).checksum() for _ in range(5)] == expected
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_shards_keep_what_all_samples_in_one_place_keep(dtype: torch.dtype) -> None:
+    # Loss ranks of a wide range, none of which rounding makes equal.
+    order = torch.randperm(SIZE, generator=torch.Generator().manual_seed(0))
+    score = 1.01 * 2.0 ** (order / 5 - 8)
+    method = EpsilonGreedy(epsilon=0.0, prune_ratio=0.5, warmup_epochs=1)
+
+    def kept(over: Population) -> list[int]:
+        columns, planner = method.columns(), Planner(method=method, seed=0)
+        ledger = Ledger(SIZE, columns, population=over, score_dtype=dtype)
+        budget = Budget(num_samples=SIZE, epochs=12)
+        plan = planner.plan(ledger, budget, epoch=0, visits=0)
+        scores = {"loss": score[plan.ids]}
+        method.observe(ledger, plan, Trace(scores=scores, step=steps(len(plan))))
+        ledger.settle()
+        return planner.plan(ledger, budget, epoch=1, visits=SIZE).ids.tolist()
+
+    whole, parts = whole_and_shards(3, kept)
+    assert sorted(id_ for part in parts for id_ in part) == sorted(whole)
+    assert 0 < len(whole) < SIZE
 
 
 @pytest.mark.parametrize("dtype", NARROW, ids=str)
