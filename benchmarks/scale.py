@@ -19,7 +19,7 @@ from parts.common import BATCH, FLOAT64, METHODS, Line, environment, show, write
 from parts.network import Model, Network, Work, line
 
 _RESULTS = Path(__file__).parent / "results"
-_ONLY = ["RePB", "InfoBatch", "OrderDP", "Omission systematic", "Omission bernoulli"]
+_ONLY = ["RePB", "InfoBatch", "OrderDP", "Omission systematic"]
 _JUDGED = 10**8
 
 

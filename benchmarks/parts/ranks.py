@@ -8,6 +8,7 @@ numbers of bytes are taken.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,8 @@ from thresher.schedule import Budget
 
 _EPOCHS = 3  # the plans of epochs 1 to 3 are measured, as in parts/scale.py
 _RUN = 1000  # epochs of the run they are of
+# Left alone, glibc keeps freed blocks of up to 32 MB, some bytes a row in shards of 10^7 rows.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 
 
 @final
@@ -86,7 +89,7 @@ class Epochs:
     losses: np.ndarray
     visits: int = 0
     plan: Plan | None = None
-    trace: Trace | None = None
+    score: torch.Tensor | None = None
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,26 +104,30 @@ class Epochs:
 
     def next(self, epoch: int) -> None:
         """Close the epoch in progress and plan the next one, both ledgers and plans in memory."""
-        ledger = self.ledger
-        if self.plan is not None and self.trace is not None:
-            ledger = ledger.copy()
-            self.method.observe(ledger, self.plan, self.trace)
-            ledger.settle()
+        ledger = self.ledger if self.plan is None else self._closed(self.plan)
         coming = self._planner.plan(ledger, self._budget, epoch=epoch, visits=self.visits)
         self.visits += coming.num_planned
-        self.plan, self.ledger, self.trace = coming, ledger, None
+        self.plan, self.ledger, self.score = coming, ledger, None
+
+    def _closed(self, plan: Plan) -> Ledger:
+        even, after = self._even(plan), self.ledger.copy()
+        begins = np.array([even.begin(t) for t in range(even.num_batches + 1)])
+        step = np.repeat(np.arange(even.num_batches, dtype=np.int32), np.diff(begins))
+        assert self.score is not None
+        scores = dict.fromkeys(self.method.needs, self.score)
+        self.method.observe(after, plan, Trace(scores=scores, step=torch.from_numpy(step)))
+        after.settle()
+        return after
 
     def train(self) -> int:
         """Make scores up for the plan; return its steps."""
-        plan, shard = self.plan, self.population.shard
-        assert plan is not None
-        even = EvenSteps(sizes=plan.sizes or (len(plan),), rank=shard.index, batch_size=BATCH)
-        begins = np.array([even.begin(t) for t in range(even.num_batches + 1)])
-        step = np.repeat(np.arange(even.num_batches, dtype=np.int32), np.diff(begins))
-        score = torch.from_numpy(np.resize(self.losses, len(plan)))
-        scores = dict.fromkeys(self.method.needs, score)
-        self.trace = Trace(scores=scores, step=torch.from_numpy(step))
-        return even.num_batches
+        assert self.plan is not None
+        self.score = torch.from_numpy(np.resize(self.losses, len(self.plan)))
+        return self._even(self.plan).num_batches
+
+    def _even(self, plan: Plan) -> EvenSteps:
+        rank = self.population.shard.index
+        return EvenSteps(sizes=plan.sizes or (len(plan),), rank=rank, batch_size=BATCH)
 
 
 def _sharded(label: str, num_samples: int, prune_ratio: float) -> dict[str, Any]:
@@ -220,6 +227,7 @@ def on_ranks(
                 [sys.executable, script, "--rank", str(rank), str(world_size), *given],
                 stdout=subprocess.PIPE,
                 text=True,
+                env=os.environ | _ALLOCATOR,
             )
             for rank in range(world_size)
         ]

@@ -50,15 +50,14 @@ def _child(
 ) -> dict[str, Any]:
     """Train a few epochs in this process; return what each planning cost."""
     torch.set_num_threads(1)
-    more = {} if score_dtype == torch.float32 else {"score_dtype": score_dtype}
     losses = torch.empty(1 << 20).exponential_(generator=torch.Generator().manual_seed(0))
     parts = losses.split(BATCH)
     method = METHODS[label][0](prune_ratio)
-    warm = thresher.Pruner(method, epochs=1000, num_samples=1000, **more)
+    warm = thresher.Pruner(method, epochs=1000, num_samples=1000, score_dtype=score_dtype)
     for epoch in range(3):
         train(warm, warm.plan(epoch), losses, parts)
     before = memory("VmRSS")
-    pruner = thresher.Pruner(method, epochs=1000, num_samples=num_samples, **more)
+    pruner = thresher.Pruner(method, epochs=1000, num_samples=num_samples, score_dtype=score_dtype)
     found: list[dict[str, float]] = []
     for epoch in range(_EPOCHS + 1):
         between = memory("VmRSS")
