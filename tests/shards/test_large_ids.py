@@ -173,12 +173,22 @@ class Endless(Dataset[int]):
         return index
 
 
-def test_ids_ride_with_their_samples_through_a_worker() -> None:
+class Reordering(Endless):
+    """Fetches a batch in an order of its own."""
+
+    def __getitems__(self, ids: list[int]) -> list[int]:
+        ids.sort()
+        return list(ids)
+
+
+@pytest.mark.parametrize("data", [Endless(), Reordering()], ids=["by sample", "by batch"])
+def test_ids_ride_with_their_samples_through_a_worker(data: Endless) -> None:
     asked = np.array([SAMPLES - 1, 2**31, 2**24 + 1, 0])
-    request = pickle.loads(pickle.dumps(IdBatch.of(asked)))
-    ids, samples = TaggedDataset(Endless()).__getitems__(request)
-    assert ids.dtype == np.int64
-    assert ids.tolist() == samples == asked.tolist()
+    request = pickle.loads(pickle.dumps(IdBatch(asked)))
+    tag, samples = TaggedDataset(data).__getitems__(request)
+    assert tag.ids.dtype == np.int64
+    assert tag.ids.tolist() == samples
+    assert sorted(samples) == sorted(asked.tolist())
 
 
 def test_sums_and_counts_do_not_stop_at_2_to_the_24() -> None:
