@@ -217,6 +217,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given = _arguments()
     before, sizes, world = environment(), [int(size) for size in given.sizes], given.world_size
+    settings = {key: str(value) for key, value in vars(given).items() if key != "out"}
     lines, more = list[Line](), dict[str, list[Any]]()
     for kind in ("sharded", "replicated", "models", "extrapolated"):
         more[kind] = []
@@ -244,9 +245,8 @@ def main() -> None:
         more["replicated"] += told
         more["models"].append({"method": label, **model.__dict__, "work": model.work.__dict__})
         more["extrapolated"] += _extrapolated(label, model, given)
+        write(given.out, lines, before, settings, {**more, "assumptions": _assumptions(given)})
     _show_extrapolated(more["extrapolated"], given)
-    settings = {key: str(value) for key, value in vars(given).items() if key != "out"}
-    write(given.out, lines, before, settings, {**more, "assumptions": _assumptions(given)})
 
 
 if __name__ == "__main__":
