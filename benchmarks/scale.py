@@ -57,7 +57,8 @@ def _summary(size: int, told: list[dict[str, Any]]) -> dict[str, Any]:
         "wall": most("wall"),
         "bytes_a_sample": max(sum(rank[e]["peak"] for rank in plans) for e in epochs) / size,
         "steps": plans[0][-1]["steps"],
-        "bytes_sent": most("bytes_sent"),
+        # Of the last epoch, as its steps are: those of the first ones may be of more samples.
+        "bytes_sent": max(rank[-1]["bytes_sent"] for rank in plans),
         "reductions": most("reductions"),
         "gathers": most("gathers"),
         "seconds_in_reductions": most("seconds_in_reductions"),
