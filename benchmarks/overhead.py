@@ -9,8 +9,6 @@ See README.md beside this file.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +38,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    if sys.argv[1:2] == ["--child"]:
-        label, size, ratio = sys.argv[2:]
-        print(json.dumps(scale.child(label, int(size), float(ratio))))
+    if scale.answered():
         return
     torch.set_num_threads(1)
     given = _arguments()

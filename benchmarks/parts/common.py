@@ -151,13 +151,20 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write(path: Path, lines: list[Line], before: dict[str, Any], settings: dict[str, Any]) -> None:
+def write(
+    path: Path,
+    lines: list[Line],
+    before: dict[str, Any],
+    settings: dict[str, Any],
+    more: dict[str, Any] | None = None,
+) -> None:
     """Write everything that was measured as JSON."""
     content = {
         "settings": settings,
         "environment": before,
         "load_average_after": [round(load, 2) for load in os.getloadavg()],
         "lines": [asdict(line) | {"passes": line.passes} for line in lines],
+        **(more or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -36,18 +36,31 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def child(label: str, num_samples: int, prune_ratio: float) -> dict[str, Any]:
+def answered() -> bool:
+    """Whether this process is one of those that `run` starts; then print what it measured."""
+    if sys.argv[1:2] != ["--child"]:
+        return False
+    label, size, ratio, dtype = sys.argv[2:]
+    print(json.dumps(_child(label, int(size), float(ratio), getattr(torch, dtype))))
+    return True
+
+
+def _child(
+    label: str, num_samples: int, prune_ratio: float, score_dtype: torch.dtype
+) -> dict[str, Any]:
     """Train a few epochs in this process; return what each planning cost."""
     torch.set_num_threads(1)
     losses = torch.empty(1 << 20).exponential_(generator=torch.Generator().manual_seed(0))
     parts = losses.split(BATCH)
-    warm = thresher.Pruner(METHODS[label][0](prune_ratio), epochs=1000, num_samples=1000)
+    method = METHODS[label][0](prune_ratio)
+    warm = thresher.Pruner(method, epochs=1000, num_samples=1000, score_dtype=score_dtype)
     for epoch in range(3):
         train(warm, warm.plan(epoch), losses, parts)
     before = memory("VmRSS")
-    pruner = thresher.Pruner(METHODS[label][0](prune_ratio), epochs=1000, num_samples=num_samples)
+    pruner = thresher.Pruner(method, epochs=1000, num_samples=num_samples, score_dtype=score_dtype)
     found: list[dict[str, float]] = []
     for epoch in range(_EPOCHS + 1):
+        between = memory("VmRSS")
         reset_peak()
         wall, cpu = time.perf_counter(), time.process_time()
         plan = pruner.plan(epoch)
@@ -57,6 +70,7 @@ def child(label: str, num_samples: int, prune_ratio: float) -> dict[str, Any]:
                 "cpu": time.process_time() - cpu,
                 "bytes": (memory("VmHWM") - before) / num_samples,
                 "planned": len(plan) / num_samples,
+                "bytes_before": (between - before) / num_samples,
             }
         )
         if epoch < _EPOCHS:
@@ -78,9 +92,10 @@ def train(
         pruner.reduce(some, scores=scores_of(pruner, some), ids=ids[start:stop])
 
 
-def _run(label: str, size: int, prune_ratio: float) -> dict[str, Any]:
+def run(label: str, size: int, prune_ratio: float, dtype: str = "float32") -> dict[str, Any]:
+    """Return what a process of its own measures."""
     script = Path(sys.argv[0]).resolve()
-    command = [sys.executable, str(script), "--child", label, str(size), str(prune_ratio)]
+    command = [sys.executable, str(script), "--child", label, str(size), str(prune_ratio), dtype]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -91,7 +106,7 @@ def measure(sizes: list[int], prune_ratio: float, only: list[str]) -> list[Line]
     for label in only:
         before: float | None = None
         for size in sizes:
-            found = _run(label, size, prune_ratio)
+            found = run(label, size, prune_ratio)
             plans = found["plans"][1:]
             cpu = max(plan["cpu"] for plan in plans)
             case = f"{size:.0e} {label}"

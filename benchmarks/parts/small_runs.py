@@ -92,9 +92,16 @@ class Driven:
         ledger: what the method remembers.
     """
 
-    def __init__(self, method: Method, num_samples: int, epochs: int, seed: int) -> None:
+    def __init__(
+        self,
+        method: Method,
+        num_samples: int,
+        epochs: int,
+        seed: int,
+        score_dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.method = method
-        self.ledger = Ledger(num_samples, method.columns(), method.scalars)
+        self.ledger = Ledger(num_samples, method.columns(), method.scalars, score_dtype=score_dtype)
         self._planner = Planner(method=method, seed=seed)
         self._budget = Budget(num_samples=num_samples, epochs=epochs)
         self._visits = 0
@@ -110,6 +117,7 @@ class Driven:
         ids = self.method.refreshed(self.ledger, plan)
         if ids is not None:
             self.method.observe_refreshed(self.ledger, ids, look(ids))
+        self.ledger.settle()
 
 
 def train(

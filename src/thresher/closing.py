@@ -103,4 +103,5 @@ def close(
         if ids is not None and len(ids):
             method.observe_refreshed(after, ids, refresh(ids))
             row = replace(row, extra_forwards=row.extra_forwards + len(ids))
+    after.settle()
     return after, replace(row, closing_seconds=time.perf_counter() - start)

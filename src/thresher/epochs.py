@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
+import torch
+
 from thresher.choosing import ChosenProgress
 from thresher.dealt import DealtProgress
 from thresher.errors import DatasetChangedError, NotIteratedError, SettingError
@@ -98,12 +100,14 @@ class PlannedEpochs:
         accumulation_steps: micro-batches per optimizer step.
         exchange: to the other ranks, if there are any.
         grid: how the loader of each rank cuts a plan; None below the loop.
+        score_dtype: what the ledger stores scores as.
     """
 
     planner: Planner
     accumulation_steps: int = 1
     exchange: Exchange | None = None
     grid: Grid | None = None
+    score_dtype: torch.dtype = torch.float32
 
     @property
     def method(self) -> Method:
@@ -130,7 +134,8 @@ class PlannedEpochs:
 
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return what the method remembers before anything was observed."""
-        return Ledger(num_samples, self.method.columns(), self.method.scalars)
+        method = self.method
+        return Ledger(num_samples, method.columns(), method.scalars, score_dtype=self.score_dtype)
 
     def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
         """Return the epoch, planned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thresher import storage
 from thresher._arrays import Array
+from thresher.errors import CheckpointError
 from thresher.plan import Plan, Trace
 from thresher.population import EVERYONE, Population
 
@@ -32,6 +35,11 @@ class Column:
     dtype: torch.dtype
     fill: float | bool
 
+    @property
+    def is_score(self) -> bool:
+        """Whether it holds scores, which may be stored in fewer bytes: float32, NaN if unseen."""
+        return self.dtype == torch.float32 and math.isnan(self.fill)
+
 
 @final
 class Ledger:
@@ -51,6 +59,8 @@ class Ledger:
         scalars: what is remembered beside.
         vectors: as are these.
         population: all samples, and which of them have rows here; None: all.
+        score_dtype: what columns of scores are stored as, see `storage`. A method sees float32: an
+            unpacked column, from when it is asked for until `settle`.
 
     Example:
         >>> ledger = Ledger(3, [Column("loss", torch.float32, float("nan"))])
@@ -66,19 +76,36 @@ class Ledger:
         scalars: Mapping[str, float] | None = None,
         vectors: Mapping[str, Tensor] | None = None,
         population: Population | None = None,
+        score_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.num_samples = num_samples
         self.population = EVERYONE if population is None else population
         self.num_rows = self.population.shard.num_rows(num_samples)
-        self.columns = {
-            column.name: torch.full((self.num_rows,), column.fill, dtype=column.dtype, device="cpu")
-            for column in columns
-        }
+        self.score_dtype = score_dtype
+        self.columns = dict[str, Tensor]()
+        self._packed = set[str]()
+        self._unpacked = dict[str, Tensor]()
+        for column in columns:
+            value = torch.full((1,), column.fill, dtype=column.dtype, device="cpu")
+            if column.is_score and score_dtype != column.dtype:
+                value = storage.narrowed(value, score_dtype)
+                self._packed.add(column.name)
+            self.columns[column.name] = value.repeat(self.num_rows)
         self.scalars: dict[str, float] = dict(scalars or {})
         self.vectors = {name: vector.clone() for name, vector in (vectors or {}).items()}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.columns[name]
+        if name not in self._packed:
+            return self.columns[name]
+        if name not in self._unpacked:
+            self._unpacked[name] = storage.widened(self.columns[name])
+        return self._unpacked[name]
+
+    def settle(self) -> None:
+        """Store what was unpacked: from here on it is what the next epoch, or a state, sees."""
+        for name, column in self._unpacked.items():
+            storage.narrow_into(self.columns[name], column)
+        self._unpacked = {}
 
     @property
     def everyone(self) -> Tensor:
@@ -87,7 +114,9 @@ class Ledger:
 
     def copy(self) -> Ledger:
         """Return a ledger with the same values that can be changed without changing this one."""
-        new = Ledger(self.num_samples, population=self.population)
+        self.settle()
+        new = Ledger(self.num_samples, population=self.population, score_dtype=self.score_dtype)
+        new._packed = self._packed
         new.columns = {name: column.clone() for name, column in self.columns.items()}
         new.scalars = dict(self.scalars)
         new.vectors = {name: vector.clone() for name, vector in self.vectors.items()}
@@ -95,7 +124,7 @@ class Ledger:
 
     @property
     def bytes_per_sample(self) -> int:
-        """Memory of one sample's row, in bytes."""
+        """Memory of one sample's row between epochs, in bytes."""
         return sum(column.element_size() for column in self.columns.values())
 
     def sum(self, values: Tensor, where: Tensor | None = None) -> float:
@@ -114,9 +143,15 @@ class Ledger:
 
     def remember(self, plan: Plan, trace: Trace, name: str) -> None:
         """Store a trace's scores as the last ones seen; a non-finite one becomes NaN, unseen."""
-        column = self.columns[name].numpy()
+        if name not in self._packed or name in self._unpacked:
+            column = self[name].numpy()
+            for rows, score in visited(plan, trace, name):
+                column[rows] = score
+            return
+        column = storage.bits(self.columns[name])
         for rows, score in visited(plan, trace, name):
-            column[rows] = score
+            stored = storage.narrowed(torch.from_numpy(score), self.score_dtype)
+            column[rows] = storage.bits(stored)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a snapshot: fixed-shape tensors and plain scalars."""
@@ -124,7 +159,20 @@ class Ledger:
         return {"columns": copy.columns, "scalars": copy.scalars, "vectors": copy.vectors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a snapshot of a ledger with the same columns."""
+        """Restore a snapshot of a ledger with the same columns.
+
+        Raises:
+            CheckpointError: a column has another dtype, or another number of rows.
+        """
+        for name, column in self.columns.items():
+            saved = state["columns"][name]
+            if (saved.dtype, saved.shape) != (column.dtype, column.shape):
+                raise CheckpointError(
+                    f"The saved column {name} is {saved.dtype} of {len(saved)} rows",
+                    f"{column.dtype} of {len(column)} rows, as this ledger has",
+                    "Build the pruner with the score_dtype and the data set of the checkpoint",
+                )
+        self._unpacked = {}
         self.columns = {name: state["columns"][name].clone() for name in self.columns}
         self.scalars = dict(state["scalars"])
         self.vectors = {name: state["vectors"][name].clone() for name in self.vectors}

@@ -165,9 +165,11 @@ class Planner:
             sizes = over.each(int(np.count_nonzero(selection.kept.numpy())))
         rows = told.order(selection.kept)
         weights, scale, facts = self._weights(selection, rows, ledger)
+        # Nobody needs the rows any more, and the ids of 10⁸ samples would be 0.8 GB beside them.
+        ids = over.shard.ids(rows.numpy(), out=rows.numpy())
         return Plan(
             epoch=epoch,
-            ids=torch.from_numpy(over.shard.ids(rows.numpy())),
+            ids=torch.from_numpy(ids),
             weights=weights,
             num_samples=ledger.num_samples,
             shard=over.shard,
@@ -186,6 +188,7 @@ class Planner:
             is_annealing=is_annealing(self.method, budget, epoch=told.number, visits=visits),
         )
         chosen = self.method.select(ledger, told)
+        ledger.settle()
         facts = dict(chosen.facts)
         if told.target is not None:
             facts["target"] = told.target

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, final
 
+import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
@@ -45,6 +46,7 @@ class Pruner:
         step_exponent: γ, scales each epoch's weights to mean (n/S)^γ; None leaves the method's own.
         max_weight: clips the method's own weights, 1 or more; None clips none.
         accumulation_steps: micro-batches per optimizer step.
+        score_dtype: what scores are kept as between epochs; narrower ones: see `thresher.storage`.
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
         labels: the class of each sample, shape (n,).
@@ -72,6 +74,7 @@ class Pruner:
         step_exponent: float | None = None,
         max_weight: float | None = None,
         accumulation_steps: int = 1,
+        score_dtype: torch.dtype = torch.float32,
         always_keep: Tensor | Sequence[int] | None = None,
         min_per_class: int = 0,
         labels: Tensor | Sequence[int] | None = None,
@@ -85,16 +88,15 @@ class Pruner:
             step_exponent=step_exponent,
             max_weight=max_weight,
             accumulation_steps=accumulation_steps,
+            score_dtype=str(score_dtype),
         )
         self.settings.check(method, num_samples)
         self._protection = Protection.of(method, always_keep, min_per_class, labels)
-        self._log = log
+        self._log, self._factors, self._has_seen_losses = log, RateFactors(), False
         self._takes_loss = method.needs in ((), ("loss",)) or method.family == "online"
-        self._has_seen_losses = False
         self._clock: Clock | None = None
         self._hand: Hand | None = None
         self._course: Course | None = None
-        self._factors = RateFactors()
         if num_samples is not None:
             self._start(Data(num_samples))
 
@@ -148,8 +150,7 @@ class Pruner:
 
         Build `scheduler` for the unpruned number of steps. With `steps=` calls pass through.
         """
-        optimizer, per = scheduler.optimizer, "epoch" if self.settings.steps else per
-        factor = self._factors.of(optimizer)
+        factor, per = self._factors.of(scheduler.optimizer), "epoch" if self.settings.steps else per
         warn_if_cancelled(factor, self.settings.step_exponent)
         return PacedScheduler(
             scheduler, lambda: position_of(self._running(), self._course), per, factor
@@ -211,9 +212,8 @@ class Pruner:
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
-        first = batch.first_of(scores)
+        clock, hand, first = self._running(), cast("Hand", self._hand), batch.first_of(scores)
         values = batch.named_scores(self.method, first, scores)
-        clock, hand = self._running(), cast("Hand", self._hand)
         holder, progress, place = hand.named(batch.as_ids(ids))
         batch.require_length(first, place)
         clock.admit(progress)

@@ -7,6 +7,9 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, final
 
+import torch
+
+from thresher import storage
 from thresher.errors import CheckpointError, SettingError, ThresherWarning
 from thresher.methods._method import Method
 from thresher.schedule import RATE_TOLERANCE, most_saved
@@ -42,6 +45,7 @@ class Settings:
     step_exponent: float | None = None
     max_weight: float | None = None
     accumulation_steps: int = 1
+    score_dtype: str = "torch.float32"
 
     def visits(self, batch_size: int) -> int | None:
         """Return the sample visits of a run that is measured in steps; None for another."""
@@ -66,6 +70,14 @@ class Settings:
                 f"Pruner(accumulation_steps={self.accumulation_steps})",
                 "micro-batches per optimizer step, 1 or more",
             )
+        self._check_weights()
+        self._check_score_dtype(method)
+        if self.epochs is None and self.steps is None:
+            self._need_no_length(method)
+        elif self.epochs is not None:
+            self._warn_if_idle(method, self.epochs)
+
+    def _check_weights(self) -> None:
         if self.step_exponent is not None and not math.isfinite(self.step_exponent):
             raise SettingError(f"Pruner(step_exponent={self.step_exponent})", "a finite number")
         if self.max_weight is not None and not 1 <= self.max_weight < math.inf:
@@ -74,10 +86,6 @@ class Settings:
                 "1 or more, and finite",
                 "Weights are 1 without pruning; leave max_weight out to clip none",
             )
-        if self.epochs is None and self.steps is None:
-            self._need_no_length(method)
-        elif self.epochs is not None:
-            self._warn_if_idle(method, self.epochs)
 
     def _need_no_loader(self, method: Method, num_samples: int) -> None:
         if self.steps is not None:
@@ -91,6 +99,15 @@ class Settings:
                 f"Pruner({type(method).__name__}(...), num_samples={num_samples})",
                 "a DataLoader, as an online method looks at candidate batches",
                 "Write loader = pruner.wrap(loader, score_fn=thresher.scores.scoring(model, fn))",
+            )
+
+    def _check_score_dtype(self, method: Method) -> None:
+        is_narrow = storage.dtype_of(self.score_dtype) != torch.float32
+        if is_narrow and not any(column.is_score for column in method.columns()):
+            raise SettingError(
+                f"Pruner({method!r}, score_dtype={self.score_dtype})",
+                "a method that remembers scores between epochs",
+                "This one has none to store in fewer bytes; leave score_dtype out",
             )
 
     def _need_no_length(self, method: Method) -> None:

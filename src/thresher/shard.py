@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from thresher._arrays import Array
 
 
@@ -33,9 +35,13 @@ class Shard:
         """Return how many of so many samples are in this part."""
         return max(0, -(-(num_samples - self.index) // self.count))
 
-    def ids(self, rows: Array) -> Array:
-        """Return the ids of rows, int64; the rows themselves if there is one part."""
-        return rows if self.count == 1 else rows * self.count + self.index
+    def ids(self, rows: Array, out: Array | None = None) -> Array:
+        """Return the ids of rows, int64, in `out` if given; if there is one part, the rows."""
+        if self.count == 1:
+            return rows
+        ids = np.multiply(rows, self.count, out=out)
+        ids += self.index
+        return ids
 
     def rows(self, ids: Array) -> Array:
         """Return the rows of ids that are all in this part, int64."""

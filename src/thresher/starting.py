@@ -17,6 +17,7 @@ from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
 from thresher.settings import Data, Settings
+from thresher.storage import dtype_of
 
 
 def refuse_without_data() -> NoReturn:
@@ -91,4 +92,8 @@ def _epochs(data: Data, method: Method, settings: Settings, protection: Protecti
         max_weight=settings.max_weight,
         protection=protection,
     )
-    return PlannedEpochs(planner=planner, accumulation_steps=settings.accumulation_steps)
+    return PlannedEpochs(
+        planner=planner,
+        accumulation_steps=settings.accumulation_steps,
+        score_dtype=dtype_of(settings.score_dtype),
+    )

@@ -11,6 +11,7 @@ from thresher.plan import Plan
 from thresher.planning import Planner
 from thresher.pruner import Pruner
 from thresher.schedule import Budget
+from thresher.storage import dtype_of
 
 
 def redraw(
@@ -69,7 +70,8 @@ def ledger_of(pruner: Pruner) -> Ledger:
         [1.0, 1.0]
     """
     state: dict[str, Any] = pruner.state_dict()
-    ledger = Ledger(state["num_samples"], pruner.method.columns(), pruner.method.scalars)
+    method, stored = pruner.method, dtype_of(pruner.settings.score_dtype)
+    ledger = Ledger(state["num_samples"], method.columns(), method.scalars, score_dtype=stored)
     ledger.load_state_dict(state["clock"]["ledger"])
     return ledger
 
