@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, final
@@ -16,7 +15,7 @@ from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
-from thresher.owned import OwnedProgress
+from thresher.owned import OwnedProgress, agree_to_plan
 from thresher.parallel.exchange import Exchange
 from thresher.parallel.layout import Layout
 from thresher.parallel.team import Team
@@ -167,10 +166,9 @@ class PlannedEpochs:
         """
         exchange, over = self.exchange, self.population
         if exchange is not None and over.shard.count > 1:
-            remembered = zlib.crc32(repr(sorted(ledger.scalars.items())).encode())
-            same = {"epoch": epoch, "visits so far": visits, "what is remembered": remembered}
-            same["protected samples"] = self.planner.protection.checksum
-            exchange.agree("planning an epoch", same)
+            protected = self.planner.protection.checksum
+            same = {"epoch": epoch, "visits so far": visits, "protected samples": protected}
+            agree_to_plan(exchange, self.grid, ledger, same)
         if given:
             plan = self.planner.again(given, ledger, epoch=epoch)
         else:

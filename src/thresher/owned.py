@@ -27,6 +27,24 @@ from thresher.population import Population
 from thresher.steps import Place
 
 
+def agree_to_plan(
+    exchange: Exchange, grid: Grid | None, ledger: Ledger, same: Mapping[str, int]
+) -> None:
+    """Make sure that all ranks are about to plan their shards of the same epoch.
+
+    What they tell each other on the way has the same shape on all only then.
+
+    Raises:
+        RanksDisagreeError: on every rank, if they are not.
+    """
+    remembered = zlib.crc32(repr(sorted(ledger.scalars.items())).encode())
+    cut = {
+        "batch size": 0 if grid is None else grid.batch_size,
+        "full batches only": 0 if grid is None else int(grid.drop_last or grid.drops_remainder),
+    }
+    exchange.agree("planning an epoch", {**same, **cut, "what is remembered": remembered})
+
+
 @final
 class OwnedFeed:
     """The batches of a shard that are left, cut as all shards cut theirs.

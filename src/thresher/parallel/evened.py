@@ -51,9 +51,9 @@ class Evened:
         done = np.empty(0, dtype=np.int64) if done is None else done
         left = np.arange(len(plan))
         if len(done):
-            is_left = np.ones(len(plan), dtype=np.bool_)
-            is_left[done] = False
-            left = np.flatnonzero(is_left)
+            is_new = np.ones(len(plan), dtype=np.bool_)
+            is_new[done] = False
+            left = np.flatnonzero(is_new)
         even = EvenSteps(
             sizes=tuple(over.each(len(left))) if is_cut_anew else plan.sizes,
             rank=grid.rank,
@@ -64,10 +64,14 @@ class Evened:
         sizes = np.diff(begins if is_cut_anew else np.searchsorted(left, begins))
         reals = over.added(sizes)
         # A batch that all ranks have trained is none that is left.
-        sizes, self.reals = sizes[reals > 0], reals[reals > 0]
+        is_left, self.reals = reals > 0, reals[reals > 0]
+        sizes = sizes[is_left]
         self.starts = len(done) + np.append(0, np.cumsum(np.maximum(sizes, 1)))
         self.usual = max(1, -(-len(plan) // max(1, even.num_batches)))
         self.spares = self.starts[:-1][sizes == 0]
+        # The same sample fills the same step after a resume.
+        numbers = np.cumsum(np.diff(begins) == 0)[is_left][sizes == 0] - 1
+        self._spare_ids = _spare_ids(plan, np.maximum(numbers, 0))
         self._positions: np.ndarray | None = None
         self._is_real: np.ndarray | None = None
         if len(done) or len(self.spares) or self.starts[-1] != len(plan):
@@ -91,7 +95,7 @@ class Evened:
         """
         plan, sizes = self._plan, np.diff(self.starts)
         ids = self.local(plan.ids.numpy(), 0)
-        ids[self.spares] = _spare_ids(plan, len(self.spares))
+        ids[self.spares] = self._spare_ids
         weights = np.array(self.local(plan.weights.numpy(), 1.0))
         share = sizes * self._world_size / self.reals
         weights[self.starts[0] :] *= np.repeat(share, sizes)
@@ -121,14 +125,14 @@ class Evened:
         return None if real.all() else real
 
 
-def _spare_ids(plan: Plan, num: int) -> np.ndarray:
-    """Return ids for slots that count for nothing: unplanned samples of this shard, unique.
+def _spare_ids(plan: Plan, numbers: np.ndarray) -> np.ndarray:
+    """Return ids for slots that count for nothing, by number: unplanned samples of this shard.
 
     A shard may have one too few, if it has a sample less than others; then the first of all.
     """
-    if not num:
+    if not len(numbers):
         return np.empty(0, dtype=np.int64)
     is_spare = np.ones(plan.shard.num_rows(plan.num_samples), dtype=np.bool_)
     is_spare[plan.rows.numpy()] = False
-    found = plan.shard.ids(np.flatnonzero(is_spare)[:num])
-    return found if len(found) == num else np.append(found, 0)
+    found = plan.shard.ids(np.flatnonzero(is_spare)[: int(numbers.max()) + 1])
+    return np.append(found, 0)[numbers]
