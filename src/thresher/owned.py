@@ -111,15 +111,15 @@ class OwnedProgress(RankProgress):
         plan, grid, self._even = self._plan, self._grid, None
         if grid is not None:
             self._even = Evened(plan, grid, self._over, done, is_cut_anew=is_cut_anew)
+        self._cut = "anew" if is_cut_anew else self._own_cut
         part = plan if self._even is None else self._even.part()
         self._inner = PlannedProgress(part, self._names, self._accumulation_steps)
         # Of every batch but those with one sample less; also after a resume.
         self._inner.share_size = 0 if self._even is None else self._even.usual
 
     @property
-    def _cut(self) -> str:
-        grid = self._grid
-        return "" if grid is None else repr(replace(grid, rank=0))
+    def _own_cut(self) -> str:
+        return "" if self._grid is None else repr(replace(self._grid, rank=0))
 
     def stop(self, grid: Grid, most: int | None = None) -> int:
         """Return how many slots a pass of this rank trains in at most so many batches."""
@@ -263,7 +263,7 @@ class OwnedProgress(RankProgress):
         told = self._exchange.agree("continuing an epoch", same, {"seen": len(where)})
         self._trained_before, self._batches_before = int(told["seen"].sum()), done
         if done:
-            self._lay(where, is_cut_anew=state.get("cut") != self._cut)
+            self._lay(where, is_cut_anew=state.get("cut") != self._own_cut)
         if self._even is not None:
             trace = self._local(trace, self._even)
         self._inner.resume(trace, done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from parallel import jobs
 from small_runs import copied
 from thresher import Method, Pruner
 from thresher.accounting import Row
+from thresher.errors import ThresherError
 
 
 class Told(NamedTuple):
@@ -29,6 +30,14 @@ class Told(NamedTuple):
     planned: int
     length: int
     batches: list[list[int]]
+
+
+class Refused(NamedTuple):
+    """What a job raised, and after how long."""
+
+    kind: str
+    message: str
+    seconds: float
 
 
 def wrapped(
@@ -109,11 +118,15 @@ def gradients(
 def all_of(
     rank: int, calls: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]
 ) -> dict[str, Any]:
-    """Many jobs in one launch: what each returns, or the error it raises."""
+    """Many jobs in one launch: what each returns, or its refusal, which all ranks have to share."""
     found: dict[str, Any] = {}
     for name, (job, arguments) in calls.items():
-        with warnings.catch_warnings():
+        start = time.perf_counter()
+        try:
             found[name] = job(rank, *arguments)
+        except ThresherError as error:
+            seconds = time.perf_counter() - start
+            found[name] = Refused(type(error).__name__, str(error), seconds)
         dist.barrier()
     return found
 
@@ -188,11 +201,11 @@ def continues(
     table = losses(size, epochs)
     pruner, loader = wrapped(method, size, batch, epochs=epochs)
     pruner.load_state_dict(copied(state), **options)
-    begun, trail = pruner.epoch, []
-    trail += walk(pruner, loader, table, 1)
-    again = copied(pruner.state_dict())  # before the next epoch, its plan is still another's
+    # Saved before the next epoch begins: the plan in progress is one of other shards.
+    again, begun = copied(pruner.state_dict()), pruner.epoch
     other, other_loader = wrapped(method, size, batch, epochs=epochs)
     other.load_state_dict(again)
-    rest = walk(pruner, loader, table, None)
-    assert walk(other, other_loader, table, None) == rest
-    return begun, trail + rest, pruner.report().rows
+    trail = walk(pruner, loader, table, None)
+    if not options:
+        assert walk(other, other_loader, table, None) == trail
+    return begun, trail, pruner.report().rows

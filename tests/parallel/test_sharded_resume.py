@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from parallel import shard_jobs
-from parallel.processes import Raised, on_ranks, succeed
+from parallel.processes import succeed
 from small_runs import differences
-from thresher import InfoBatch, Method, Omission, RePB, Subset
+from thresher import KAKURENBO, InfoBatch, Method, Omission, RePB, Subset
 from thresher.errors import CheckpointError
 
 SIZE, BATCH, EPOCHS = 45, 4, 4
-METHODS: list[Method] = [RePB(rho=0.5, window=2), InfoBatch(), Omission(prune_ratio=0.4)]
+METHODS: list[Method] = [
+    RePB(rho=0.5, window=2),
+    InfoBatch(),
+    Omission(prune_ratio=0.3, warmup_epochs=1),
+]
 STOPS = [1, 6, 9]
 """Micro-batches: in and at the end of an epoch of 45 samples, and in the next."""
 
@@ -74,69 +78,84 @@ def state(found: list[dict[str, Any]], method: Method, stop: int) -> Any:
     return found[0][repr(method)][1 + STOPS.index(stop)][0]["whole"]
 
 
-@pytest.mark.parametrize("world_size", [1, 4])
-def test_from_the_end_of_an_epoch_a_run_goes_on_on_another_number_of_ranks(
-    world_size: int, found: list[dict[str, Any]]
-) -> None:
-    """What it learns of that epoch is what it would have, so a rule of fixed size keeps as many."""
-    given = {
-        repr(method): call(
-            "continues", method, SIZE, 8 // world_size, EPOCHS, state(found, method, 6), {}
-        )
+@pytest.fixture(scope="module")
+def on_four(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What four ranks make of states that were saved on two."""
+    given, middle = (SIZE, 2, EPOCHS), state(found, METHODS[0], 9)
+    calls = {
+        repr(method): call("continues", method, *given, state(found, method, 6), {})
         for method in METHODS
     }
+    calls["middle"] = call("continues", METHODS[0], *given, middle, {})
+    calls["cut anew"] = call("continues", METHODS[0], *given, middle, {"resplit": True})
+    own = found[1][repr(METHODS[0])][1][0]["own"]
+    calls["another shard"] = call("continues", METHODS[0], *given, own, {})
+    return succeed(shard_jobs.all_of, 4, calls)
+
+
+def trained(ranks: list[Any], epoch: int) -> list[int]:
+    """Whose losses counted in an epoch, on all ranks."""
+    steps = [step for _, trail, _ in ranks for step in trail if step[0] == epoch]
+    return [
+        id_ for _, ids, shares in steps for id_, share in zip(ids, shares, strict=True) if share
+    ]
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.filterwarnings("ignore:KAKURENBO wants samples")
+def test_from_the_end_of_an_epoch_a_run_goes_on_on_another_number_of_ranks(
+    method: Method,
+    world_size: int,
+    found: list[dict[str, Any]],
+    on_four: list[dict[str, Any]],
+) -> None:
+    """Its plan, which these shards would not make, comes with the state."""
     if world_size == 1:
-        ranks = [{name: job(0, *arguments) for name, (job, arguments) in given.items()}]
+        saved = state(found, method, 6)
+        ranks = [shard_jobs.continues(0, method, SIZE, 8, EPOCHS, saved, {})]
     else:
-        ranks = succeed(shard_jobs.all_of, world_size, given)
-    for method in METHODS:
-        whole = [step[0] for step in found[0][repr(method)][0]]
-        assert whole.count(0) == 6, "the state is of the end of epoch 0"
-        for each in ranks:
-            begun, trail, rows = each[repr(method)]
-            assert begun == 1
-            assert {step[0] for step in trail} == {1, 2, 3}
-            assert [row.epoch for row in rows] == [0, 1, 2, 3]
-            assert rows[0].trained == SIZE
-            assert all(row.trained == row.planned for row in rows)
-        for epoch in (1, 2, 3):
-            ids = [
-                id_
-                for each in ranks
-                for step in each[repr(method)][1]
-                if step[0] == epoch
-                for id_ in step[1]
-            ]
-            assert len(set(ids)) == len(ids) == ranks[0][repr(method)][2][epoch].planned
+        ranks = [each[repr(method)] for each in on_four]
+    before = [each[repr(method)][0] for each in found]
+    assert [step[0] for step in before[0]].count(0) == 6, "the state is of the end of epoch 0"
+    for begun, trail, rows in ranks:
+        assert begun == 1
+        assert {step[0] for step in trail} == {1, 2, 3}
+        assert [row.epoch for row in rows] == [0, 1, 2, 3]
+        assert rows[0].trained == SIZE
+        assert all(row.trained == row.planned for row in rows)
+    for epoch in (1, 2, 3):
+        ids = trained(ranks, epoch)
+        assert len(set(ids)) == len(ids) == ranks[0][2][epoch].planned
+        if isinstance(method, KAKURENBO):
+            assert sorted(ids) == sorted(trained([(0, trail, ()) for trail in before], epoch))
+            assert len(ids) < SIZE
 
 
 def test_in_the_middle_of_an_epoch_other_ranks_are_refused_unless_told_to_cut_anew(
-    found: list[dict[str, Any]],
+    found: list[dict[str, Any]], on_four: list[dict[str, Any]]
 ) -> None:
-    method = METHODS[0]
-    middle = state(found, method, 9)
-    done = {int(id_) for id_ in (middle["clock"]["progress"]["step"] >= 0).nonzero()}
-    planned = {int(id_) for id_ in (~middle["clock"]["planned"]["weights"].isnan()).nonzero()}
-    given = (method, SIZE, 2, EPOCHS, middle)
-    for each in on_ranks(shard_jobs.continues, 4, *given, {}):
-        assert isinstance(each, Raised)
-        assert each.kind == "CheckpointError"
-        assert "batches of 8 samples over 2 ranks" in each.message
-        assert "expected: batches of 8 over 4" in each.message
-        assert "resplit=True" in each.message
-    ranks = succeed(shard_jobs.continues, 4, *given, {"resplit": True})
-    left = [id_ for each in ranks for step in each[1] if step[0] == 1 for id_ in step[1]]
-    assert sorted(set(left) & planned) == sorted(planned - done)
-    assert len(left) - len(set(left) & planned) <= 2, "samples that only fill a step"
+    middle = state(found, METHODS[0], 9)["clock"]
+    done = set((middle["progress"]["step"] >= 0).nonzero().flatten().tolist())
+    planned = set((~middle["planned"]["weights"].isnan()).nonzero().flatten().tolist())
+    for refused in (each["middle"] for each in on_four):
+        assert refused.kind == "CheckpointError"
+        assert "batches of 8 samples over 2 ranks; expected: batches of 8 over 4" in refused.message
+        assert "resplit=True" in refused.message
+    ranks = [each["cut anew"] for each in on_four]
+    assert sorted(trained(ranks, 1)) == sorted(planned - done)
+    assert done
+    assert len({len(trail) for _, trail, _ in ranks}) == 1
     assert ranks[0][2][1].trained == ranks[0][2][1].planned == len(planned)
 
 
-def test_the_shard_of_another_rank_is_refused_by_name(found: list[dict[str, Any]]) -> None:
+def test_the_shard_of_another_rank_is_refused_by_name(
+    found: list[dict[str, Any]], on_four: list[dict[str, Any]]
+) -> None:
     own = found[1][repr(METHODS[0])][1][0]["own"]
-    given = (METHODS[0], SIZE, 4, EPOCHS, own, {})
     with pytest.raises(CheckpointError, match=r"shard 1 of 2; expected: all samples.*gather=True"):
-        shard_jobs.continues(0, *given)
-    for rank, each in enumerate(on_ranks(shard_jobs.continues, 3, *given)):
-        assert isinstance(each, Raised)
-        assert each.kind == "CheckpointError"
-        assert f"of shard 1 of 2; expected: shard {rank} of 3, as this rank has" in each.message
+        shard_jobs.continues(0, METHODS[0], SIZE, 8, EPOCHS, own, {})
+    for rank, each in enumerate(on_four):
+        refused = each["another shard"]
+        assert refused.kind == "CheckpointError"
+        assert f"of shard 1 of 2; expected: shard {rank} of 4, as this rank has" in refused.message
