@@ -219,15 +219,14 @@ class OwnedProgress(RankProgress):
         """Return the epoch's numbers so far: if not gathered yet, as if all were as far as this."""
         counts = self._counts
         if self._counts_at != self.micro_batches:
-            here = self.reduced_here
-            trained = (
-                min(self._plan.num_planned, self.seen * self._plan.shard.count)
-                if self._even is None
-                else self._trained_after(here)
-            )
-            counts = {"trained": trained, "broken": num_non_finite(self._trace())}
+            counts = {"trained": self._about_trained(), "broken": num_non_finite(self._trace())}
         row = row_of(self._plan, None, weighing=self._weighing, skipped_batches=self.skipped)
         return replace(row, trained=counts["trained"], non_finite=counts["broken"])
+
+    def _about_trained(self) -> int:
+        if self._even is not None:
+            return self._trained_after(self.reduced_here)
+        return round(self._plan.num_planned * self.seen / max(1, len(self._plan)))
 
     def digest(self, method: Method, ledger: Ledger) -> Row:
         """Let the method observe this shard's trace into its ledger; return the epoch's numbers."""
@@ -242,6 +241,7 @@ class OwnedProgress(RankProgress):
             "skipped": self.skipped,
             "share_size": 0,
             "cut": self._cut,
+            "plan": self._checksum,
             **saved(self._plan, self._trace()),
         }
 
@@ -259,7 +259,10 @@ class OwnedProgress(RankProgress):
         assert isinstance(done, int)
         assert isinstance(skipped, int)
         where = np.flatnonzero(trace.seen.numpy())
-        same = {**self._common(), "batches trained": done}
+        # All refuse a plan that is not the saved one, or none does.
+        before = state["plan"]
+        assert isinstance(before, int)
+        same = {**self._common(), "batches trained": done, "plan before": before}
         told = self._exchange.agree("continuing an epoch", same, {"seen": len(where)})
         self._trained_before, self._batches_before = int(told["seen"].sum()), done
         if done:
