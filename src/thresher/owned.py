@@ -64,10 +64,14 @@ class OwnedFeed:
     def __len__(self) -> int:
         return len(self._cuts) - 1
 
-    def requests(self) -> Iterator[list[int]]:
-        """Return the ids of each batch."""
+    def requests(self) -> Iterator[IdBatch]:
+        """Return the ids of each batch, and its slots."""
         ids, left, cuts = self._ids, self._left, self._cuts
-        return (IdBatch.of(ids[left[cuts[k] : cuts[k + 1]]]) for k in range(len(cuts) - 1))
+        for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            place: Place = left[start:stop]
+            if place[-1] - place[0] == stop - start - 1:
+                place = slice(int(place[0]), int(place[-1]) + 1)
+            yield IdBatch(ids[place], place)
 
     def batches(self, fetched: Iterator[Any]) -> Iterator[Any]:
         """Return what was fetched, as it is."""
