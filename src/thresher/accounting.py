@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, field, fields, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from thresher.plan import Plan, Trace
+from thresher.population import EVERYONE, Population
 from thresher.schedule import RATE_TOLERANCE
 
 _RANKS_HEAD = f" {'dropped':>8} {'bytes sent':>12} {'planning s':>10} {'gathering s':>11}"
@@ -45,21 +46,19 @@ class Row:
     gathering_seconds: float = 0.0
 
 
-def row_of(
-    plan: Plan,
-    trace: Trace,
-    *,
-    skipped_batches: int = 0,
-    planning_seconds: float = 0.0,
-    closing_seconds: float = 0.0,
-) -> Row:
-    """Return the row of an epoch from its plan and what was seen of it.
+class Weighing(NamedTuple):
+    """What the weights of an epoch come to: Σw, Σw² and the largest, on all shards."""
 
-    The effective sample size is (Σw)² / Σw², as in importance sampling (Kish).
-    """
+    total: float
+    square: float
+    largest: float
+
+
+def weighed(plan: Plan, over: Population = EVERYONE) -> Weighing:
+    """Return what the weights of a plan, and of those of other shards, come to."""
     # The default method has no scores and weight 1: nothing needs a pass over the plan then.
     total = square = float(len(plan))
-    largest = 1.0
+    largest = float(len(plan) > 0)
     if not plan.is_unweighted:
         weights = plan.weights.numpy()
         total = float(weights.sum(dtype=np.float64))
@@ -68,19 +67,31 @@ def row_of(
             for start in range(0, len(weights), _CHUNK)
         )
         largest = float(weights.max())
+    _, most = over.extremes(np.array([largest]))
+    return Weighing(over.plus(total), over.plus(square), most)
+
+
+def row_of(
+    plan: Plan, trace: Trace | None, *, weighing: Weighing | None = None, skipped_batches: int = 0
+) -> Row:
+    """Return the row of an epoch from its plan and what was seen of it; None: nothing.
+
+    The effective sample size is (Σw)² / Σw², as in importance sampling (Kish).
+    """
+    total, square, largest = weighing or weighed(plan)
     return Row(
         epoch=plan.epoch,
-        planned=len(plan),
-        trained=int(np.count_nonzero(trace.seen.numpy())),
+        planned=plan.num_planned,
+        trained=0 if trace is None else int(np.count_nonzero(trace.seen.numpy())),
         skipped_batches=skipped_batches,
-        non_finite=num_non_finite(trace),
-        weight_mean=total / len(plan),
+        non_finite=0 if trace is None else num_non_finite(trace),
+        weight_mean=total / plan.num_planned,
         weight_max=largest,
         effective_samples=total**2 / square,
         asked=plan.facts.get("target", float("nan")),
         extra_forwards=0,
-        planning_seconds=planning_seconds,
-        closing_seconds=closing_seconds,
+        planning_seconds=0.0,
+        closing_seconds=0.0,
     )
 
 

@@ -19,8 +19,10 @@ from thresher.clock import Clock
 from thresher.drafts import drafted
 from thresher.errors import CheckpointError, ThresherWarning
 from thresher.methods._method import Method
+from thresher.parallel.ranks import Ranks
 from thresher.parallel.team import require_whole
 from thresher.settings import Data, Settings
+from thresher.shard import Shard
 
 _FORMAT = 2
 _KEYS = ("method", "settings", *Data._fields, "clock", "contents")
@@ -48,7 +50,35 @@ def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
         "clock": state,
     }
     # Scores in a file that lost some of them would be missed only when they are needed.
-    return {**whole, "contents": contents(whole)}
+    whole["contents"] = contents(whole)
+    # What has another name on each rank is not taken for the same by torch.distributed.checkpoint.
+    return (
+        {str(clock.team.population.shard): whole} if clock.team.has_shards and not gather else whole
+    )
+
+
+def opened(
+    state: dict[str, Any], method: Method, settings: Settings
+) -> tuple[Data, dict[str, Any]]:
+    """Return what a state says of the data and of the clock, of all samples or of this shard's.
+
+    Raises:
+        CheckpointError: it is of another format, method, run or shard, or of one rank of several.
+    """
+    names = list(state) if isinstance(state, Mapping) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+    if len(names) == 1 and names[0].startswith(Shard.name):
+        ranks = Ranks.found() if settings.shard else Ranks()
+        own = Shard(ranks.rank, ranks.world_size)
+        if names[0] != str(own):
+            raise CheckpointError(
+                f"The state is of {names[0]}",
+                f"{own if own.count > 1 else 'all samples'}, as this rank has",
+                "Let each of as many ranks load what it saved. For another number of ranks, save "
+                "pruner.state_dict(gather=True), called on every rank",
+            )
+        state = state[names[0]]
+    _require_continuable(state, method, settings)
+    return Data(**{name: state[name] for name in Data._fields}), state["clock"]
 
 
 def contents(state: Mapping[str, Any], path: str = "") -> str:
@@ -65,7 +95,7 @@ def contents(state: Mapping[str, Any], path: str = "") -> str:
     return "\n".join(sorted(lines))
 
 
-def require_continuable(state: dict[str, Any], method: Method, settings: Settings) -> None:
+def _require_continuable(state: dict[str, Any], method: Method, settings: Settings) -> None:
     """Refuse a state of another format, method or run."""
     if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise CheckpointError(
@@ -108,7 +138,8 @@ def save_whole(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
     Raises:
         CheckpointError: it lacks what other ranks have trained; a file at `path` is left alone.
     """
-    require_whole(state["clock"]["ranks"])
+    if "clock" in state:  # else it is of a shard, which remembers all that is its own
+        require_whole(state["clock"]["ranks"])
     save_atomically(state, path)
 
 

@@ -88,12 +88,13 @@ class ChosenProgress(Progress):
         assert judge is not None
         return ChoosingFeed(self, self._stream, judge, -(-stop // self._outline.batch_size))
 
-    def stop(self, grid: Grid) -> int:
-        """Return how many positions a pass of this rank trains."""
+    def stop(self, grid: Grid, most: int | None = None) -> int:
+        """Return how many positions a pass of this rank trains in at most so many batches."""
         if not self._outline.num_candidates:
-            return grid.stop(len(self._outline))
+            return super().stop(grid, most)
         chosen = self._outline.num_batches * self._outline.batch_size
-        return chosen - chosen % grid.batch_size if grid.drop_last else chosen
+        stop = chosen - chosen % grid.batch_size if grid.drop_last else chosen
+        return stop if most is None else min(stop, most * grid.batch_size)
 
     def everyone(self) -> np.ndarray:
         """Return the ids of an epoch that trains all samples, in this rank's order."""

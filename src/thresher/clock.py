@@ -11,29 +11,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, final
 
-from thresher.accounting import Row, metrics, rows_from_tensor, rows_to_tensor
+from thresher.accounting import Row
 from thresher.closing import (
     Coming,
     Refresh,
     close,
+    refuse_epoch,
     refuse_stale,
     refuse_underivable,
-    warn_of_broken,
     warn_of_silence,
 )
 from thresher.epochs import Epochs, adapted
-from thresher.errors import EpochError
 from thresher.grid import Grid
-from thresher.outline import Outline
+from thresher.ledger import Ledger
+from thresher.outline import Outline, known
 from thresher.parallel.team import Team
+from thresher.pending import plan_of
 from thresher.plan import Plan
 from thresher.progress import Progress
+from thresher.records import Records
 from thresher.replacement import Replacement, replacement_from, state_of
 from thresher.schedule import Budget
 from thresher.settings import Data
-
-# Rows of a run without a known number of epochs that a checkpoint keeps (its shape must be fixed).
-_OPEN_ENDED_ROWS = 1000
+from thresher.whole import part_of, united
 
 
 @final
@@ -43,14 +43,14 @@ class Clock:
     Args:
         epochs: how each epoch begins.
         budget: the length of the run.
+        team: the ranks that the run is dealt out to.
         accumulation_steps: micro-batches per optimizer step.
         steps: optimizer steps of a run that is measured in them.
         log: called with an epoch's numbers, and the optimizer steps so far, when it closes.
         opened: called with each plan when its first batch is trained.
-        about: what the runs of several ranks must have in common.
 
     Attributes:
-        team: the ranks that the run is dealt out to.
+        records: what closed epochs have trained.
         refresh: scores samples anew for a method that wants it; None where no pass can be made.
         certain: the epoch in progress, while every batch to come is of it; None: it may not be.
     """
@@ -59,49 +59,52 @@ class Clock:
         self,
         epochs: Epochs,
         budget: Budget,
+        team: Team,
         *,
         accumulation_steps: int = 1,
         steps: int | None = None,
         log: Callable[[dict[str, float], int], None] | None = None,
         opened: Callable[[Plan | Outline], None] | None = None,
-        about: Mapping[str, int | str] | None = None,
     ) -> None:
-        self.team = Team(about or {})
+        self.team = team
+        self.records = Records(team, budget, accumulation_steps, log)
         self.epochs = epochs
         self.budget = budget
         self.accumulation_steps = accumulation_steps
         self.steps = steps
         self.epoch = 0
         self.refresh: Refresh | None = None
-        self._log = log
         self._opened = opened
-        self.rows: list[Row] = []
-        self._visits = 0
-        self._steps_closed = 0
-        self.ledger = epochs.new_ledger(budget.num_samples)
+        self._ledger: Ledger | None = None
         self._replacement: Replacement | None = None
         self._current: Progress | None = None
         self.certain: Progress | None = None
         self._coming: Coming | None = None
         self._pending: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
+        self._given: Mapping[str, Any] | None = None  # the plan, if other shards made it
         self._planning_seconds = 0.0
-        self._has_warned = False
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the method remembered when the epoch in progress was planned."""
+        if self._ledger is None:
+            if self.team.ranks is None:
+                self.join(None)
+            self._ledger = self.epochs.new_ledger(self.budget.num_samples)
+        return self._ledger
 
     @property
     def current(self) -> Progress:
         """The epoch in progress; its plan is made when it is first looked at."""
         if self._current is None:
-            if self.team.ranks is None:
-                self.join(None)
-            start = time.perf_counter()
-            current = self.epochs.begin(
-                self.ledger, self.budget, epoch=self.epoch, visits=self._visits
-            )
+            ledger, pending, start = self.ledger, self._pending, time.perf_counter()
+            told = {"epoch": self.epoch, "visits": self.records.visits}
+            current = self.epochs.begin(ledger, self.budget, given=self._given, **told)
             self._planning_seconds = time.perf_counter() - start
-            if self._pending is not None:
-                self._resume(current, self._pending)
-            self._loaded = self._pending
+            if pending is not None:
+                self._resume(current, pending)
+            self._loaded = pending
             self._current, self._pending = current, None
         return self._current
 
@@ -114,7 +117,7 @@ class Clock:
         current = self._current
         is_begun = current is not None and current.reduced_here > 0
         if self.team.join(grid, is_begun=is_begun) and self.team.exchange is not None:
-            self.epochs = self.epochs.dealt(self.team.exchange, grid)
+            self.epochs = self.epochs.dealt(self.team)
             # Plans are dealt out anew, and what was loaded is put into them again.
             self._pending = self._pending or self._loaded
             self._current = self.certain = self._coming = None
@@ -124,16 +127,20 @@ class Clock:
     @property
     def steps_done(self) -> int:
         """Optimizer steps trained in the whole run; an epoch's last one may be partly filled."""
-        return self._steps_closed + self._steps_of(self.current)
+        return self.records.steps + self.records.steps_of(self.current)
 
-    def _steps_of(self, progress: Progress) -> int:
-        return -(-progress.micro_batches // self.accumulation_steps)
+    @property
+    def is_last(self) -> bool:
+        """Whether the epoch in progress is the run's last, or all its steps are taken."""
+        if self.steps is not None:
+            return self.steps_done >= self.steps
+        return self.budget.epochs is not None and self.epoch + 1 >= self.budget.epochs
 
     def batches_left(self, progress: Progress) -> int | None:
         """Return how many batches of `progress` the budget of steps allows; None without one."""
         if self.steps is None:
             return None
-        before = self._steps_closed if progress is self._current else self.steps_done
+        before = self.records.steps if progress is self._current else self.steps_done
         return max(0, self.steps - before) * self.accumulation_steps
 
     @property
@@ -148,6 +155,19 @@ class Clock:
             self._coming = self._make_coming(current)
         self.certain = None
         return self._coming.progress
+
+    def settle(self) -> None:
+        """Make plans that ranks can only make together: now all of them are here.
+
+        A rank that asked for one later and alone, as a progress bar does, would wait for others.
+        """
+        if self.team.has_shards and self.team.grid is not None and self.current.is_over:
+            self.look_ahead()
+
+    def look_ahead(self) -> None:
+        """Plan the next epoch, if there is one and nobody has to be scored anew for it."""
+        if self.refresh is None and not self.is_last:
+            self.coming()
 
     def next(self, stop: int) -> Progress:
         """Return what a new pass trains: the rest of a loaded epoch, a new one, or the coming one.
@@ -167,15 +187,11 @@ class Clock:
         """
         if epoch == self.epoch + 1:
             coming = self.coming()
-            if not self.current.micro_batches:
+            if not self.current.micro_batches and len(self.current.plan):
                 warn_of_silence(self.epoch, stacklevel=4)
             self.admit(coming)
         elif epoch != self.epoch:
-            raise EpochError(
-                f"plan({epoch})",
-                f"{self.epoch}, in progress, or {self.epoch + 1}, the next",
-                "Earlier plans are gone, and later ones depend on scores to come",
-            )
+            refuse_epoch(epoch, self.epoch)
         return self.current
 
     def admit(self, progress: Progress) -> None:
@@ -200,38 +216,29 @@ class Clock:
         facts = self._current.plan.facts
         # A pass may have come to its end, and counted what it skipped, after the plan was made.
         row = replace(coming.row, skipped_batches=self._current.skipped)
-        row = self._counted(row, self._current)
-        self.team.start_epoch()
-        self.rows.append(row)
-        self._visits += len(self._current.plan)
-        self._steps_closed += self._steps_of(self._current)
-        self.ledger, self._current = coming.ledger, coming.progress
+        self.records.close(row, self._current, self._planning_seconds)
+        self._ledger, self._current = coming.ledger, coming.progress
         self.certain, self._loaded = coming.progress, None
         self._planning_seconds = coming.planning_seconds
-        self._coming = self._replacement = None
+        self._coming = self._replacement = self._given = None
         self.epoch += 1
         if self._opened is not None:
             self._opened(self._current.plan)
-        if row.non_finite and not self._has_warned:
-            self._has_warned = True
-            warn_of_broken(row, stacklevel=5)
-        if self._log is not None:
-            self._log(metrics(row, self.budget.num_samples, facts), self._steps_closed)
+        self.records.tell(facts)
 
     def all_rows(self) -> list[Row]:
         """Return the rows of all closed epochs, and of the one in progress if it has begun."""
         current = self._current if self._pending is None else self.current
-        if current is None or not current.micro_batches:
-            return [*self.rows]
-        return [*self.rows, self._counted(current.row(), current)]
+        return self.records.rows_with(current, self._planning_seconds)
 
     def replace_subset(self, replacement: Replacement) -> None:
         """Put a subset in force from the next epoch that is not begun yet."""
         if not self.current.micro_batches:
             replacement.put_into(self.ledger)
-            self._current = self.certain = self._coming = None
+            self._current = self.certain = self._coming = self._given = None
         else:
             self._replacement, self._coming = replacement, None
+        self.settle()
 
     def require_same(self, data: Data, *, is_wrapped: bool = False) -> None:
         """Refuse another data set length, or another order once a loader or a plan has one."""
@@ -243,52 +250,47 @@ class Clock:
         if self._replacement is not None:
             self._replacement.put_into(ledger)
         start = time.perf_counter()
-        visits = self._visits + len(current.plan)
+        visits = self.records.visits + current.plan.num_planned
         progress = self.epochs.begin(ledger, self.budget, epoch=self.epoch + 1, visits=visits)
         seconds = time.perf_counter() - start
         return Coming(progress, ledger, row, seconds, current.micro_batches)
 
-    def _counted(self, row: Row, progress: Progress) -> Row:
-        sent, gathering = self.team.sent()
-        return replace(
-            row,
-            dropped=self.team.dropped(len(progress.plan)),
-            bytes_sent=sent,
-            planning_seconds=row.planning_seconds + self._planning_seconds,
-            gathering_seconds=gathering,
-        )
-
     def state_dict(self, *, gather: bool = False) -> dict[str, Any]:
         """Return the ledger at the epoch's start and the epoch's scores so far; closes nothing."""
+        current, exchange = self.current, self.team.exchange
         if gather:
-            self.current.gather()
-        return {
-            "ranks": self.team.state_dict(is_whole=self.current.is_whole),
+            current.gather()
+        state = {
+            "ranks": self.team.state_dict(is_whole=current.is_whole),
             "epoch": self.epoch,
-            "visits": self._visits,
-            "steps": self._steps_closed,
-            "ledger": self.current.remembered(self.ledger).state_dict(),
-            "progress": self.current.state_dict(),
-            "plan_checksum": self.current.plan.checksum(),
+            "ledger": current.remembered(self.ledger).state_dict(),
+            "progress": current.state_dict(),
+            "planned": plan_of(known(current.plan, self.epochs.method)) if self._given else {},
+            "plan_checksum": current.checksum(),
             "replacement": state_of(self._replacement, self.epochs.method, self.budget.num_samples),
-            "rows": rows_to_tensor(self.rows, self.budget.epochs or _OPEN_ENDED_ROWS),
+            **self.records.state_dict(),
         }
+        if gather and self.team.has_shards and exchange is not None:
+            return united(state, known(current.plan, self.epochs.method), exchange)
+        return state
 
     def load_state_dict(self, state: dict[str, Any], *, resplit: bool = False) -> None:
         """Restore the clock; the plan in progress is derived again when it is next looked at."""
+        ledger = self.ledger
+        state = part_of(state, self.team.population.shard, self.budget.num_samples)
         self.epoch = state["epoch"]
-        self._visits = state["visits"]
-        self._steps_closed = state["steps"]
-        self.ledger.load_state_dict(state["ledger"])
-        self.rows = rows_from_tensor(state["rows"])
+        self.records.load_state_dict(state)
+        ledger.load_state_dict(state["ledger"])
         self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
+        self._given = state.get("planned") or None
         self._replacement = replacement_from(state["replacement"])
         self.team.load_state_dict(state["ranks"], resplit=resplit)
         self._current = self.certain = self._coming = self._loaded = None
+        self.settle()
 
     def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
         progress.load_state_dict(pending["progress"])
-        if progress.plan.checksum() != pending["checksum"]:
+        if not self.team.is_of_others and progress.checksum() != pending["checksum"]:
             refuse_underivable(self.epoch)
         self._require_same_batches(progress)
 

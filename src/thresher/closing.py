@@ -14,6 +14,7 @@ from thresher.accounting import Row
 from thresher.errors import (
     AllLossesNaNError,
     CheckpointError,
+    EpochError,
     StaleBatchError,
     ThresherWarning,
 )
@@ -22,8 +23,9 @@ from thresher.methods._method import Method
 from thresher.plan import Plan
 from thresher.progress import Progress
 
-Refresh = Callable[[Tensor], Mapping[str, Tensor]]
-"""Scores samples, given by their ids, int64, with an extra forward pass: by name, float32."""
+Refresh = Callable[[Tensor], tuple[Mapping[str, Tensor], int]]
+"""Scores samples, given by their rows, int64, with an extra forward pass: by name, float32; and
+says how many all ranks have scored."""
 
 
 @final
@@ -36,6 +38,15 @@ class Coming:
     row: Row
     planning_seconds: float
     micro_batches: int
+
+
+def refuse_epoch(asked: int, epoch: int) -> NoReturn:
+    """Say that a plan was asked for that is gone, or that nobody can know yet."""
+    raise EpochError(
+        f"plan({asked})",
+        f"{epoch}, in progress, or {epoch + 1}, the next",
+        "Earlier plans are gone, and later ones depend on scores to come",
+    )
 
 
 def refuse_stale(progress: Progress, epoch: int) -> NoReturn:
@@ -55,16 +66,6 @@ def refuse_underivable(epoch: int) -> NoReturn:
         f"The plan of epoch {epoch} cannot be derived again from this checkpoint",
         "the loader order, protected samples and torch random stream it was saved with",
         "Restore those, or continue from a checkpoint that was saved with these",
-    )
-
-
-def warn_of_broken(row: Row, *, stacklevel: int) -> None:
-    """Say once a run that scores were broken."""
-    warnings.warn(
-        f"{row.non_finite} samples of epoch {row.epoch} had a score that is "
-        "NaN or infinite; they count as unseen. The report counts them for every epoch.",
-        ThresherWarning,
-        stacklevel=stacklevel,
     )
 
 
@@ -99,9 +100,11 @@ def close(
             "Training has diverged: lower the learning rate, or check the loss and the data",
         )
     if refresh is not None and isinstance(progress.plan, Plan):
-        ids = method.refreshed(after, progress.plan)
-        if ids is not None and len(ids):
-            method.observe_refreshed(after, ids, refresh(ids))
-            row = replace(row, extra_forwards=row.extra_forwards + len(ids))
+        rows = method.refreshed(after, progress.plan)
+        rows = progress.plan.rows[:0] if rows is None else rows
+        scores, count = refresh(rows)  # other ranks may have samples where this one has none
+        if len(rows):
+            method.observe_refreshed(after, rows, scores)
+        row = replace(row, extra_forwards=row.extra_forwards + count)
     after.settle()
     return after, replace(row, closing_seconds=time.perf_counter() - start)

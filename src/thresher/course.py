@@ -47,7 +47,7 @@ class Course:
             why, size, cure = "remainder='drop'", 1, "set remainder='pad'"
         ranks = f" on {self.grid.world_size} ranks" * (self.grid.world_size > 1)
         raise EmptyEpochError(
-            f"The plan of epoch {progress.plan.epoch} has {len(progress.plan)} samples and "
+            f"The plan of epoch {progress.plan.epoch} has {progress.plan.num_planned} samples and "
             f"{why} leaves no batch of {size}{ranks}",
             "at least one batch an epoch",
             f"Lower the prune ratio or the batch size, or {cure}",
@@ -61,24 +61,25 @@ class Course:
         clock = self._clock
         current = clock.current
         is_done = current.seen >= self.stop(current)
-        return clock.coming() if is_done and not self._is_over else current
-
-    @property
-    def _is_over(self) -> bool:
-        """Whether there are other ranks, and they make no further plan."""
-        clock = self._clock
-        if not clock.team.are_many:
-            return False
-        if clock.steps is not None:
-            return clock.steps_done >= clock.steps
-        return clock.budget.epochs is not None and clock.epoch + 1 >= clock.budget.epochs
+        is_over = clock.team.are_many and clock.is_last
+        return clock.coming() if is_done and not is_over else current
 
     def stop(self, progress: Progress) -> int:
         """Return how many of a plan's positions a pass trains: within batches and the budget."""
-        stop = progress.stop(self.grid)
-        left = self._clock.batches_left(progress)
-        return stop if left is None else min(stop, left * self.grid.batch_size)
+        return progress.stop(self.grid, self._clock.batches_left(progress))
 
     def num_batches(self, num_samples: int) -> int:
         """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""
         return self.grid.num_batches(num_samples)
+
+
+def next_epoch(clock: Clock, course: Course | None) -> int:
+    """Return the epoch to train next: the one in progress, or the coming one if it is done."""
+    current = clock.current
+    stop = len(current.plan) if course is None else course.stop(current)
+    return clock.epoch + (current.seen >= stop)
+
+
+def next_position(clock: Clock, course: Course | None) -> int:
+    """Return the position of the epoch to train next at which training goes on."""
+    return clock.current.seen if next_epoch(clock, course) == clock.epoch else 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thresher.accounting import Row, num_non_finite, row_of
+from thresher.dealing import RankProgress
 from thresher.grid import Grid
 from thresher.judging import Judge
 from thresher.ledger import Ledger
@@ -19,26 +19,22 @@ from thresher.methods._method import Method
 from thresher.parallel.exchange import Exchange
 from thresher.parallel.layout import Layout
 from thresher.parallel.merging import merged, merged_scattered
+from thresher.pending import laid_out, saved
 from thresher.plan import Plan, Trace
-from thresher.planned import PlannedFeed, PlannedProgress, laid_out, saved
-from thresher.progress import Progress
+from thresher.planned import PlannedFeed, PlannedProgress
 from thresher.steps import Place
 
 
 @final
-class DealtProgress(Progress):
-    """This rank's part of a plan, trained as a plan of its own, and the way to the whole trace.
+class DealtProgress(RankProgress):
+    """This rank's part of a plan that all ranks have, and the way to the whole trace.
 
-    Ranks talk when the first batch of the epoch is scored (a few numbers), and when its scores are
-    needed: as soon as every rank has trained all of its part, or else when somebody asks.
+    Below the loop each rank may score what it wants: where two have scored one sample the later
+    step counts, then the higher rank.
 
     Args:
         plan: the epoch's plan, the same on all ranks.
-        names: the scores to keep.
-        accumulation_steps: micro-batches per optimizer step.
-        exchange: to the other ranks.
-        grid: how the loader cuts the plan; None below the loop, where each rank may score what it
-            wants, and where two have scored one sample the later step counts, then the higher rank.
+        names, accumulation_steps, exchange, grid: as of `RankProgress`.
     """
 
     def __init__(
@@ -49,16 +45,11 @@ class DealtProgress(Progress):
         exchange: Exchange,
         grid: Grid | None,
     ) -> None:
-        super().__init__()
-        self._plan = plan
-        self._names = names
-        self._accumulation_steps = accumulation_steps
-        self._exchange = exchange
-        self._grid = grid
-        self._has_agreed = False
+        super().__init__(plan, names, accumulation_steps, exchange, grid)
         self._seen_before = 0  # on all ranks, when a checkpoint was loaded
         self._whole: Trace | None = None
         self._whole_at = 0
+        self._checksum: int | None = None
         self._lay(None)
 
     def _lay(self, done: np.ndarray | None) -> None:
@@ -68,86 +59,38 @@ class DealtProgress(Progress):
         part = plan if self._layout is None else _part_of(plan, self._layout)
         self._inner = PlannedProgress(part, self._names, self._accumulation_steps)
 
-    @property
-    def plan(self) -> Plan:
-        """The epoch's plan, of all ranks."""
-        return self._plan
-
-    def stop(self, grid: Grid) -> int:
-        """Return how many positions a pass of this rank trains."""
-        return len(self._inner.plan)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether a loop fetched samples that were not scored."""
-        self._inner.reach = self.reach
-        return self._inner.is_behind
+    def stop(self, grid: Grid, most: int | None = None) -> int:
+        """Return how many positions a pass of this rank trains in at most so many batches."""
+        stop = len(self._inner.plan)
+        return stop if most is None else min(stop, most * grid.batch_size)
 
     def feed(self, batch_size: int, stop: int, judge: Judge | None) -> PlannedFeed:
         """Return the batches of this rank that are left."""
         return self._inner.feed(batch_size, stop, judge)
 
-    def ids_ahead(self, stop: int) -> Iterator[int]:
-        """Yield the ids that are left for this rank."""
-        return self._inner.ids_ahead(stop)
-
-    def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
-        """Return where `ids` lie in this rank's part."""
-        return self._inner.locate(ids, expected)
-
-    def is_seen(self, place: Place) -> bool:
-        """Return whether the first sample at `place` was scored already."""
-        return self._inner.is_seen(place)
-
-    def awaits(self, ids: np.ndarray) -> bool:
-        """Return whether all `ids` are of this rank's part, fetched by a loop, and unscored."""
-        self._inner.reach = self.reach
-        return self._inner.awaits(ids)
-
-    def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
-        """Take one micro-batch's scores.
-
-        Raises:
-            RanksDisagreeError: this is the first batch, or the last, and the ranks are not alike.
-        """
-        if not self._has_agreed:
-            # Before anything is trained; and here, because a peek or a length is asked for on one
-            # rank alone, while every rank trains its first batch.
-            self._exchange.agree("opening an epoch", self._common())
-            self._has_agreed = True
-        was_complete = self._is_complete
-        self._inner.record(place, scores)
-        self._follow()
-        if self._layout is not None and self._is_complete and not was_complete:
-            self.gather()
-
-    @property
-    def _is_complete(self) -> bool:
-        return self._inner.seen >= len(self._inner.plan)
-
     def _follow(self) -> None:
-        inner = self._inner
-        self.micro_batches, self.reduced_here = inner.micro_batches, inner.reduced_here
-        self.seen = inner.seen
+        super()._follow()
         if self._layout is None:
             # Positions are of the whole plan then; the others are as far as this rank.
-            here = inner.seen - self._seen_before
+            here = self.seen - self._seen_before
             self.seen = min(
                 self._seen_before + here * self._exchange.ranks.world_size, len(self._plan)
             )
 
+    def checksum(self) -> int:
+        """Return that of the plan, which is the same on all ranks."""
+        if self._checksum is None:
+            self._checksum = self._plan.checksum()
+        return self._checksum
+
     def _common(self) -> dict[str, int]:
         return {
             "epoch": self._plan.epoch,
-            "plan": self._checksum,
+            "plan": self.checksum(),
             "batch size": 0 if self._grid is None else self._grid.batch_size,
             "samples of a rank": len(self._inner.plan),
             "accumulation steps": self._accumulation_steps,
         }
-
-    @cached_property
-    def _checksum(self) -> int:
-        return self._plan.checksum()
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
         """Return this rank's part of the mean over the global batch: that of the ranks' is it.
@@ -162,10 +105,6 @@ class DealtProgress(Progress):
         share = None if is_last else max(1, np.count_nonzero(real)) / len(real)
         weights = self._inner.plan.weights[place].to(losses.device)
         return padding.mean(losses * weights, real, share)
-
-    def release(self) -> None:
-        """Free what only training needs."""
-        self._inner.release()
 
     def gather(self) -> None:
         """Get the scores of all ranks, unless there are no new ones; every rank has to call it.
@@ -199,10 +138,9 @@ class DealtProgress(Progress):
         known = self._gathered()
         if known is not None:
             return row_of(self._plan, known, skipped_batches=self.skipped)
-        nothing = Trace(scores={}, step=torch.full((1,), -1, dtype=torch.int32, device="cpu"))
         covered = self.seen if self._layout is None else self._layout.covered(self.seen)
         return replace(
-            row_of(self._plan, nothing, skipped_batches=self.skipped),
+            row_of(self._plan, None, skipped_batches=self.skipped),
             trained=covered,
             non_finite=num_non_finite(self._inner.trace()),
         )
@@ -213,10 +151,6 @@ class DealtProgress(Progress):
         assert self._whole is not None
         method.observe(ledger, self._plan, self._whole)
         return row_of(self._plan, self._whole, skipped_batches=self.skipped)
-
-    def remembered(self, ledger: Ledger) -> Ledger:
-        """Return the ledger as it was when the epoch was planned."""
-        return ledger
 
     def state_dict(self) -> dict[str, object]:
         """Return the scores so far by sample id: of all ranks, if they were gathered."""

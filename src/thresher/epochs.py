@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import torch
 
@@ -16,10 +17,13 @@ from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
+from thresher.owned import OwnedProgress, agree_to_plan
 from thresher.parallel.exchange import Exchange
 from thresher.parallel.layout import Layout
+from thresher.parallel.team import Team
 from thresher.planned import PlannedProgress
 from thresher.planning import Planner
+from thresher.population import EVERYONE, Population
 from thresher.progress import Progress
 from thresher.schedule import Budget, is_active, target
 from thresher.settings import Data
@@ -48,16 +52,27 @@ class Epochs(Protocol):
         """Return the same epochs over data of this order and batch size."""
         ...
 
-    def dealt(self, exchange: Exchange, grid: Grid | None) -> Epochs:
-        """Return the same epochs for one of several ranks, cut by `grid` if there is a loader."""
+    def dealt(self, team: Team) -> Epochs:
+        """Return the same epochs for one of several ranks, cut as its loader cuts if it has one."""
         ...
 
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return the ledger of a run that has not begun."""
         ...
 
-    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
-        """Return an epoch that is about to be trained, `visits` having been planned before it."""
+    def begin(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        *,
+        epoch: int,
+        visits: int,
+        given: Mapping[str, Any] | None = None,
+    ) -> Progress:
+        """Return an epoch that is about to be trained, `visits` having been planned before it.
+
+        `given` is its plan if it was made on shards that there are no more.
+        """
         ...
 
 
@@ -101,6 +116,7 @@ class PlannedEpochs:
         exchange: to the other ranks, if there are any.
         grid: how the loader of each rank cuts a plan; None below the loop.
         score_dtype: what the ledger stores scores as.
+        population: all samples, and which of them are remembered here.
     """
 
     planner: Planner
@@ -108,6 +124,7 @@ class PlannedEpochs:
     exchange: Exchange | None = None
     grid: Grid | None = None
     score_dtype: torch.dtype = torch.float32
+    population: Population = EVERYONE
 
     @property
     def method(self) -> Method:
@@ -128,22 +145,49 @@ class PlannedEpochs:
         """Return the same epochs in this order."""
         return replace(self, planner=replace(self.planner, shuffled=data.shuffled))
 
-    def dealt(self, exchange: Exchange, grid: Grid | None) -> PlannedEpochs:
+    def dealt(self, team: Team) -> PlannedEpochs:
         """Return the same epochs, of which this rank trains its part."""
-        return replace(self, exchange=exchange, grid=grid)
+        return replace(self, exchange=team.exchange, grid=team.grid, population=team.population)
 
     def new_ledger(self, num_samples: int) -> Ledger:
         """Return what the method remembers before anything was observed."""
-        method = self.method
-        return Ledger(num_samples, method.columns(), method.scalars, score_dtype=self.score_dtype)
+        return Ledger(
+            num_samples,
+            self.method.columns(),
+            self.method.scalars,
+            population=self.population,
+            score_dtype=self.score_dtype,
+        )
 
-    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> Progress:
-        """Return the epoch, planned."""
-        plan = self.planner.plan(ledger, budget, epoch=epoch, visits=visits)
+    def begin(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        *,
+        epoch: int,
+        visits: int,
+        given: Mapping[str, Any] | None = None,
+    ) -> Progress:
+        """Return the epoch, planned; on shards by all ranks together.
+
+        Raises:
+            RanksDisagreeError: they are about to plan different epochs of their shards.
+        """
+        exchange, over = self.exchange, self.population
+        if exchange is not None and over.shard.count > 1:
+            protected = self.planner.protection.checksum
+            same = {"epoch": epoch, "visits so far": visits, "protected samples": protected}
+            agree_to_plan(exchange, self.grid, ledger, same)
+        if given:
+            plan = self.planner.again(given, ledger, epoch=epoch)
+        else:
+            plan = self.planner.plan(ledger, budget, epoch=epoch, visits=visits)
         names, micro = self.method.needs, self.accumulation_steps
-        if self.exchange is None:
+        if exchange is None:
             return PlannedProgress(plan, names, micro)
-        return DealtProgress(plan, names, micro, self.exchange, self.grid)
+        if over.shard.count == 1:
+            return DealtProgress(plan, names, micro, exchange, self.grid)
+        return OwnedProgress(plan, names, micro, exchange, self.grid, over)
 
 
 @final
@@ -171,9 +215,9 @@ class ChosenEpochs:
     exchange: Exchange | None = None
     grid: Grid | None = None
 
-    def dealt(self, exchange: Exchange, grid: Grid | None) -> ChosenEpochs:
+    def dealt(self, team: Team) -> ChosenEpochs:
         """Return the same epochs, of which this rank chooses and trains its part."""
-        return replace(self, exchange=exchange, grid=grid)
+        return replace(self, exchange=team.exchange, grid=team.grid)
 
     def ordered(self, data: Data) -> ChosenEpochs:
         """Return the same epochs in this order and batch size."""
@@ -185,7 +229,15 @@ class ChosenEpochs:
         method = self.method
         return Ledger(num_samples, method.columns(), method.scalars, method.memory())
 
-    def begin(self, ledger: Ledger, budget: Budget, *, epoch: int, visits: int) -> ChosenProgress:
+    def begin(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        *,
+        epoch: int,
+        visits: int,
+        given: Mapping[str, Any] | None = None,
+    ) -> ChosenProgress:
         """Return the epoch, outlined: ⌊κn/b⌋ batches, or all samples where nothing is pruned."""
         size, batch = ledger.num_samples, self.batch_size
         if batch is None:

@@ -101,7 +101,8 @@ class PlannedLoader(DataLoader[Any]):
 
     def __len__(self) -> int:
         course = self._thresher.course
-        return -(-course.stop(course.counted()) // course.grid.batch_size)
+        counted = course.counted()
+        return counted.num_batches(course.grid, course.stop(counted))
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         drive = self._thresher

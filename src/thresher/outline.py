@@ -45,6 +45,11 @@ class Outline:
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def num_planned(self) -> int:
+        """Sample visits of the epoch."""
+        return self.size
+
     def checksum(self) -> int:
         """Return an integer that differs between epochs of another length."""
         numbers = (self.epoch, self.num_batches, self.batch_size, self.num_candidates, self.size)

@@ -35,12 +35,13 @@ class Position(NamedTuple):
 
 def position_of(clock: Clock, course: Course | None) -> Position:
     """Return where a run stands; without a loader the steps of its epochs are not known."""
-    plan, micro = clock.current.plan, clock.accumulation_steps
+    current, micro = clock.current, clock.accumulation_steps
+    plan = current.plan
     if course is None:
         return Position(clock.epoch, None, None, plan.learning_rate_factor)
     return Position(
         epoch=clock.epoch,
-        planned=-(-course.num_batches(len(plan)) // micro),
+        planned=-(-current.num_batches(course.grid) // micro),
         full=-(-course.num_batches(plan.num_samples) // micro),
         factor=plan.learning_rate_factor,
     )

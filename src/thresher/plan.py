@@ -157,6 +157,13 @@ class Plan:
                 f"share(rank={rank}, world_size={world_size}, batch_size={batch_size})",
                 "0 <= rank < world_size, and a batch of 1 or more",
             )
+        if self.shard.count > 1:
+            raise SettingError(
+                f"share({rank}, {world_size}, {batch_size}) of the plan of a shard",
+                f"its ids as they are: all of them are for rank {self.shard.index}",
+                "For equal steps, cut them with thresher.parallel.even_steps.EvenSteps("
+                "sizes=plan.sizes, rank=plan.shard.index, batch_size=...)",
+            )
         size = len(self)
         whole = size // (world_size * batch_size) * world_size * batch_size
         positions = (

@@ -15,6 +15,7 @@ from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
+from thresher.pending import laid_out, no_scores, saved
 from thresher.plan import Plan, Trace
 from thresher.progress import Progress
 from thresher.steps import Place, Steps
@@ -96,13 +97,14 @@ class PlannedProgress(Progress):
         return positions
 
     def _lookup(self, ids: np.ndarray) -> np.ndarray:
-        num_samples = self.plan.num_samples
+        num_samples, shard = self.plan.num_samples, self.plan.shard
         if self._position is None:
-            kind = np.int32 if num_samples < 2**31 else np.int64
-            self._position = np.full(num_samples, -1, dtype=kind)
-            self._position[self._ids] = np.arange(len(self._ids), dtype=kind)
-        known = (ids >= 0) & (ids < num_samples)
-        positions = np.where(known, self._position[np.where(known, ids, 0)], np.int64(-1))
+            size, own = max(1, shard.num_rows(num_samples)), shard.own(self._ids)
+            self._position = np.full(size, -1, dtype=np.int32 if size < 2**31 else np.int64)
+            self._position[shard.rows(self._ids[own])] = np.flatnonzero(own)
+        known = (ids >= 0) & (ids < num_samples) & shard.own(ids)
+        rows = shard.rows(np.where(known, ids, shard.index))
+        positions = np.where(known, self._position[rows], np.int64(-1))
         if (positions < 0).any():
             strangers = ids[positions < 0][:5].tolist()
             raise UnplannedIdError(
@@ -163,7 +165,7 @@ class PlannedProgress(Progress):
         """The trace of one score, on the device the scores come from."""
         buffer = self._scores.get(name)
         if buffer is None:
-            buffer = self._scores[name] = _no_scores(len(self.plan), like.device)
+            buffer = self._scores[name] = no_scores(len(self.plan), like.device)
         elif buffer.device != like.device:
             buffer = self._scores[name] = buffer.to(like.device)
         if buffer.is_cpu:
@@ -237,7 +239,7 @@ class PlannedProgress(Progress):
     def trace(self) -> Trace:
         """Return the scores so far on the host: the one transfer of an epoch."""
         scores = {
-            name: self._scores[name].cpu() if name in self._scores else _no_scores(len(self.plan))
+            name: self._scores[name].cpu() if name in self._scores else no_scores(len(self.plan))
             for name in self._names
         }
         return Trace(scores=scores, step=torch.from_numpy(self._steps.array()))
@@ -253,16 +255,20 @@ class PlannedProgress(Progress):
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore the scores of an epoch that was interrupted."""
-        trace, done = laid_out(self.plan, state, self._names), state["micro_batches"]
+        done, skipped, share_size = (
+            state[name] for name in ("micro_batches", "skipped", "share_size")
+        )
         assert isinstance(done, int)
-        self._steps.load(trace.step.numpy())
-        self._scores, self._host_scores = dict(trace.scores), {}
-        skipped, share_size = state["skipped"], state["share_size"]
         assert isinstance(skipped, int)
         assert isinstance(share_size, int)
-        self.micro_batches, self.skipped, self.reduced_here = done, skipped, 0
-        self._shares, self.share_size = None, share_size
-        self.seen = self._steps.seen
+        self.resume(laid_out(self.plan, state, self._names), done)
+        self.skipped, self._shares, self.share_size = skipped, None, share_size
+
+    def resume(self, trace: Trace, done: int) -> None:
+        """Go on after `done` micro-batches, in which `trace` was seen."""
+        self._steps.load(trace.step.numpy())
+        self._scores, self._host_scores = dict(trace.scores), {}
+        self.micro_batches, self.reduced_here, self.seen = done, 0, self._steps.seen
 
 
 def _in_order(ids: np.ndarray, batch_size: int) -> Iterator[IdBatch]:
@@ -271,29 +277,3 @@ def _in_order(ids: np.ndarray, batch_size: int) -> Iterator[IdBatch]:
     for start in range(0, len(ids), batch_size):
         place = slice(start, min(start + batch_size, len(ids)))
         yield make(IdBatch, (ids[place], place, False, False))
-
-
-def saved(plan: Plan, trace: Trace) -> dict[str, object]:
-    """Return a trace by sample id, shape (n,): NaN = unseen, and the step of each sample."""
-    step = torch.full((plan.num_samples,), -1, dtype=torch.int32, device="cpu")
-    step[plan.ids] = trace.step
-    pending = {}
-    for name, score in trace.scores.items():
-        pending[name] = _no_scores(plan.num_samples)
-        # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
-        broken = trace.seen & score.isnan()
-        pending[name][plan.ids] = score.masked_fill(broken, torch.inf)
-    return {"step": step, "scores": pending}
-
-
-def laid_out(plan: Plan, state: Mapping[str, object], names: tuple[str, ...]) -> Trace:
-    """Return what `saved` made, in plan order again."""
-    step, scores = state["step"], state["scores"]
-    assert isinstance(step, Tensor)
-    assert isinstance(scores, Mapping)
-    return Trace(scores={name: scores[name][plan.ids] for name in names}, step=step[plan.ids])
-
-
-def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:
-    # float32 and the host, whatever the user made torch's defaults.
-    return torch.full((size,), torch.nan, dtype=torch.float32, device=device)

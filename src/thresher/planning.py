@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -76,6 +77,13 @@ class Protection:
                 "the class of each sample",
                 "Give them in the order of the data set: labels[i] is the class of dataset[i]",
             )
+
+    @cached_property
+    def checksum(self) -> int:
+        """An integer that is the same for the same protected samples."""
+        given = [self.always_keep, self.labels] if self.min_per_class else [self.always_keep]
+        parts = (b"" if ids is None else ids.numpy().tobytes() for ids in given)
+        return zlib.crc32(b"".join(parts), self.min_per_class)
 
     def apply(self, selection: Selection, draws: Draws, shard: Shard) -> Selection:
         """Return the selection with the protected samples in it, at the weight of a certain one."""
@@ -177,6 +185,30 @@ class Planner:
             learning_rate_factor=self._learning_rate_factor(selection),
             scale=scale,
             facts={**selection.facts, **facts},
+        )
+
+    def again(self, given: Mapping[str, Any], ledger: Ledger, *, epoch: int) -> Plan:
+        """Return a plan that other shards made, as `pending.plan_of` saved it, on those there are.
+
+        Its order is that of these shards.
+        """
+        over, weights = ledger.population, given["weights"]
+        told = Epoch(
+            number=epoch,
+            draws=Draws(self.seed, epoch, over.stream),
+            shuffled=self.shuffled,
+        )
+        rows = told.order(~weights.isnan())
+        return Plan(
+            epoch=epoch,
+            ids=torch.from_numpy(over.shard.ids(rows.numpy())),
+            weights=_taken(weights, rows),
+            num_samples=ledger.num_samples,
+            shard=over.shard,
+            sizes=tuple(over.each(len(rows))) if over.shard.count > 1 else (),
+            learning_rate_factor=given["learning_rate_factor"],
+            scale=given["scale"],
+            facts=dict(given["facts"]),
         )
 
     def _select(self, ledger: Ledger, budget: Budget, told: Epoch, visits: int) -> Selection:

@@ -47,6 +47,7 @@ class Progress(ABC):
         reduced_here: micro-batches scored since the epoch was planned, or a checkpoint loaded.
         skipped: batches that were fetched and never scored.
         reach: how far passes have fetched: 1 + the highest position.
+        is_over: whether all of it is trained, on ranks that then plan the next one together.
     """
 
     def __init__(self) -> None:
@@ -55,15 +56,31 @@ class Progress(ABC):
         self.seen = 0
         self.skipped = 0
         self.reach = 0
+        self.is_over = False
 
     @property
     @abstractmethod
     def plan(self) -> Plan | Outline:
         """What is known of the epoch before it is trained."""
 
-    def stop(self, grid: Grid) -> int:
-        """Return how many positions a pass trains, given how the loader cuts the epoch."""
-        return grid.stop(len(self.plan))
+    def stop(self, grid: Grid, most: int | None = None) -> int:
+        """Return how many positions a pass trains in at most so many batches, cut as by `grid`."""
+        stop = grid.stop(len(self.plan))
+        return stop if most is None else min(stop, most * grid.batch_size)
+
+    def num_batches(self, grid: Grid, stop: int | None = None) -> int:
+        """Return the batches of a rank up to a position; None: of the whole epoch."""
+        stop = grid.stop(len(self.plan)) if stop is None else stop
+        return -(-stop // grid.batch_size)
+
+    def dropped(self, grid: Grid | None) -> int:
+        """Return how many planned samples no rank trains."""
+        size = len(self.plan)
+        return 0 if grid is None else size - grid.covered(size)
+
+    def checksum(self) -> int:
+        """Return an integer that is the same for the same plan, on all ranks."""
+        return self.plan.checksum()
 
     @property
     def is_resumed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar, cast, final
 
 import torch
@@ -11,11 +12,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from thresher import batch
+from thresher import batch, checkpoint
 from thresher.accounting import Report
-from thresher.checkpoint import load_safely, packed, require_continuable, save_whole
 from thresher.clock import Clock
-from thresher.course import Course
+from thresher.course import Course, next_epoch, next_position
 from thresher.hand import Hand
 from thresher.loader import planned
 from thresher.methods._method import Method
@@ -50,6 +50,8 @@ class Pruner:
         always_keep: ids that every epoch trains on.
         min_per_class: samples of each class that every epoch trains on; wants `labels`.
         labels: the class of each sample, shape (n,).
+        shard: let each of W ranks remember a W-th of the samples, and not all of them; ranks plan
+            together then, and no score leaves its rank. On one rank it changes nothing.
         log: called as `log(metrics, step)`, on every rank, when an epoch closes.
 
     Example:
@@ -78,6 +80,7 @@ class Pruner:
         always_keep: Tensor | Sequence[int] | None = None,
         min_per_class: int = 0,
         labels: Tensor | Sequence[int] | None = None,
+        shard: bool = False,
         log: Callable[[dict[str, float], int], None] | None = None,
     ) -> None:
         self.method = method
@@ -89,22 +92,25 @@ class Pruner:
             max_weight=max_weight,
             accumulation_steps=accumulation_steps,
             score_dtype=str(score_dtype),
+            shard=shard,
         )
         self.settings.check(method, num_samples)
-        self._protection = Protection.of(method, always_keep, min_per_class, labels)
-        self._log, self._factors, self._has_seen_losses = log, RateFactors(), False
+        protection = Protection.of(method, always_keep, min_per_class, labels)
+        self._has_seen_losses = False
         self._takes_loss = method.needs in ((), ("loss",)) or method.family == "online"
         self._clock: Clock | None = None
-        self._hand: Hand | None = None
         self._course: Course | None = None
+        self._factors = RateFactors()
+        self._start = partial(started, method, self.settings, protection, log, self._factors.put_on)
         if num_samples is not None:
-            self._start(Data(num_samples))
+            self._clock_of(Data(num_samples))
 
-    def _start(self, data: Data) -> Clock:
-        opened, protection = self._factors.put_on, self._protection
-        clock = started(data, self.method, self.settings, protection, self._log, opened)
-        self._clock, self._hand = clock, Hand(clock)
-        return clock
+    def _clock_of(self, data: Data) -> Clock:
+        if self._clock is None:
+            self._clock = self._start(data)
+            self._hand = Hand(self._clock)
+        self._clock.require_same(data, is_wrapped=self._course is not None)
+        return self._clock
 
     def _running(self) -> Clock:
         return self._clock or refuse_without_data()
@@ -136,12 +142,12 @@ class Pruner:
         judge = judge_of(loader, self.method, score_fn)
         visits = self.settings.visits(grid.global_size)
         data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
-        clock = self._clock or self._start(data)
-        clock.require_same(data, is_wrapped=self._course is not None)
+        clock = self._clock_of(data)
         clock.join(grid)
-        clock.refresh = refresh_of(loader, judge, grid, clock.team.exchange)
+        clock.refresh = refresh_of(loader, judge, grid, clock.team)
         self._course = Course(loader.dataset, clock, grid)
-        return cast("_Loader", planned(loader, self._course, cast("Hand", self._hand), judge, self))
+        clock.settle()
+        return cast("_Loader", planned(loader, self._course, self._hand, judge, self))
 
     def pace(
         self, scheduler: LRScheduler | ReduceLROnPlateau, per: Literal["step", "epoch"] = "step"
@@ -177,7 +183,6 @@ class Pruner:
         if not isinstance(losses, Tensor) or losses.dim() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             batch.refuse_shape(losses)
         clock, hand = self._clock or self._running(), self._hand
-        assert hand is not None
         is_loss = scores is None and self._takes_loss
         values = {"loss": losses} if is_loss else batch.named_scores(self.method, losses, scores)
         found = hand.check() if ids is None else hand.named(batch.as_ids(ids))
@@ -192,7 +197,10 @@ class Pruner:
         clock.admit(progress)
         progress.record(place, values)
         hand.take(holder, is_named=ids is not None)
-        return progress.weighted_mean(place, losses)
+        mean = progress.weighted_mean(place, losses)
+        if progress.is_over:
+            clock.look_ahead()
+        return mean
 
     def plan(self, epoch: int) -> Plan:
         """Return the plan of the current epoch, or close it and return the next one's.
@@ -212,35 +220,31 @@ class Pruner:
         Raises:
             UnplannedIdError, BatchMismatchError, MissingScoreError: ids or scores do not fit.
         """
-        clock, hand, first = self._running(), cast("Hand", self._hand), batch.first_of(scores)
+        clock, hand, first = self._running(), self._hand, batch.first_of(scores)
         values = batch.named_scores(self.method, first, scores)
         holder, progress, place = hand.named(batch.as_ids(ids))
         batch.require_length(first, place)
         clock.admit(progress)
         progress.record(place, values)
         hand.take(holder, is_named=True)
+        if progress.is_over:
+            clock.look_ahead()
 
     @property
     def epoch(self) -> int:
         """The epoch to train next: the one in progress, or the coming one if it is done."""
-        if self._clock is None:
-            return 0
-        current, course = self._clock.current, self._course
-        stop = len(current.plan) if course is None else course.stop(current)
-        return self._clock.epoch + (current.seen >= stop)
+        return 0 if self._clock is None else next_epoch(self._clock, self._course)
 
     @property
     def position(self) -> int:
         """Samples of `epoch` that were scored already; a resumed loop of its own skips them."""
-        clock = self._clock
-        return 0 if clock is None or self.epoch > clock.epoch else clock.current.seen
+        return 0 if self._clock is None else next_position(self._clock, self._course)
 
     @property
     def finished(self) -> bool:
         """Whether the epochs, or the optimizer steps, of the run are spent."""
-        if self.settings.steps is not None:
-            return self._clock is not None and self._clock.steps_done >= self.settings.steps
-        return self.settings.epochs is not None and self.epoch >= self.settings.epochs
+        steps_done = 0 if self._clock is None else self._clock.steps_done
+        return self.settings.are_spent(self.epoch, steps_done)
 
     def replace_subset(
         self, ids: Tensor | Sequence[int], weights: Tensor | Sequence[float] | None = None
@@ -270,8 +274,9 @@ class Pruner:
 
         On several ranks all states are equal at the end of an epoch. In the middle of one, call
         `state_dict(gather=True)` on every rank: a state without the others' scores is refused.
+        With `shard=True` each rank's is of its shard, to be loaded there; gathered, of all samples.
         """
-        return packed(self._running(), self.settings, gather=gather)
+        return checkpoint.packed(self._running(), self.settings, gather=gather)
 
     def load_state_dict(self, state: dict[str, Any], *, resplit: bool = False) -> None:
         """Continue from a saved state; afterwards loops start at `pruner.epoch`.
@@ -283,16 +288,13 @@ class Pruner:
         Raises:
             CheckpointError, DatasetChangedError: it is of another run, or of one rank of several.
         """
-        require_continuable(state, self.method, self.settings)
-        data = Data(**{name: state[name] for name in Data._fields})
-        clock = self._clock or self._start(data)
-        clock.require_same(data, is_wrapped=self._course is not None)
-        clock.load_state_dict(state["clock"], resplit=resplit)
+        data, saved = checkpoint.opened(state, self.method, self.settings)
+        self._clock_of(data).load_state_dict(saved, resplit=resplit)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to `path` atomically: an older file survives whatever goes wrong."""
-        save_whole(self.state_dict(), path)
+        checkpoint.save_whole(self.state_dict(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Continue from a file that `save` wrote, read with `weights_only=True`."""
-        self.load_state_dict(load_safely(path))
+        self.load_state_dict(checkpoint.load_safely(path))

@@ -19,8 +19,8 @@ from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
-from thresher.parallel.exchange import Exchange
-from thresher.parallel.sharing import shared
+from thresher.parallel.sharing import alone, apart, shared
+from thresher.parallel.team import Team
 from thresher.tagging import is_bulk, iter_quietly, tagged
 
 
@@ -42,18 +42,17 @@ class Refresher:
     def __call__(self, ids: Tensor) -> dict[str, Tensor]:
         """Return the scores of `ids`, int64 (k,), by name: float32, (k,)."""
         wanted = ids.numpy()
-        places = np.empty(int(wanted.max()) + 1, dtype=np.int64)
-        places[wanted] = np.arange(len(wanted))
+        different, places = np.unique(wanted, return_inverse=True)
         scores = {
-            name: torch.empty(len(wanted), dtype=torch.float32, device="cpu")
+            name: torch.empty(len(different), dtype=torch.float32, device="cpu")
             for name in self._judge.method.needs
         }
         with unmoved_randomness():
             for given, batch in iter_quietly(self._passes_over(wanted)):
-                where = torch.from_numpy(places[given.ids])
+                where = torch.from_numpy(np.searchsorted(different, given.ids))
                 for name, values in self._judge.scores(batch, len(where)).items():
                     scores[name][where] = values
-        return scores
+        return {name: values[torch.from_numpy(places)] for name, values in scores.items()}
 
     def _passes_over(self, ids: np.ndarray) -> DataLoader[Any]:
         size = self._batch_size
@@ -63,13 +62,21 @@ class Refresher:
 
 
 def refresh_of(
-    loader: DataLoader[Any], judge: Judge | None, grid: Grid, exchange: Exchange | None
+    loader: DataLoader[Any], judge: Judge | None, grid: Grid, team: Team
 ) -> Refresh | None:
     """Return what scores samples anew, a part on each rank; None where nothing does."""
-    if judge is None:
+    if judge is None or not _refreshes(judge.method):
         return None
-    refresher = Refresher(loader, judge, grid.batch_size)
-    return refresher if exchange is None else shared(refresher, exchange)
+    refresher, exchange = Refresher(loader, judge, grid.batch_size), team.exchange
+    if exchange is None:
+        return alone(refresher)
+    if team.has_shards:
+        return apart(refresher, exchange, team.population.shard)
+    return shared(refresher, exchange)
+
+
+def _refreshes(method: Method) -> bool:
+    return type(method).refreshed is not Method.refreshed
 
 
 def judge_of(
@@ -97,7 +104,7 @@ def judge_of(
                 "A part of each candidate batch is collated anew",
             )
     elif score_fn is None:
-        if type(method).refreshed is not Method.refreshed:
+        if _refreshes(method):
             warnings.warn(
                 f"{name} wants samples it left out scored anew when an epoch closes, and goes on "
                 f"with the scores it has; expected: pruner.wrap(loader, {call}).",

@@ -46,6 +46,7 @@ class Settings:
     max_weight: float | None = None
     accumulation_steps: int = 1
     score_dtype: str = "torch.float32"
+    shard: bool = False
 
     def visits(self, batch_size: int) -> int | None:
         """Return the sample visits of a run that is measured in steps; None for another."""
@@ -53,8 +54,15 @@ class Settings:
             return None
         return self.steps * self.accumulation_steps * batch_size
 
+    def are_spent(self, epoch: int, steps_done: int) -> bool:
+        """Return whether a run that would train `epoch` next has come to its end."""
+        if self.steps is not None:
+            return steps_done >= self.steps
+        return self.epochs is not None and epoch >= self.epochs
+
     def check(self, method: Method, num_samples: int | None) -> None:
         """Refuse settings that no run can use, and warn of those that save less than is asked."""
+        self._need_samples(method)
         if num_samples is not None:
             self._need_no_loader(method, num_samples)
         for name in ("epochs", "steps"):
@@ -85,6 +93,15 @@ class Settings:
                 f"Pruner(max_weight={self.max_weight})",
                 "1 or more, and finite",
                 "Weights are 1 without pruning; leave max_weight out to clip none",
+            )
+
+    def _need_samples(self, method: Method) -> None:
+        if self.shard and method.family == "online":
+            raise SettingError(
+                f"Pruner({type(method).__name__}(...), shard=True)",
+                "a method that remembers samples",
+                "An online method remembers none, and each rank looks at candidates of its own "
+                "anyway: leave shard out",
             )
 
     def _need_no_loader(self, method: Method, num_samples: int) -> None:
@@ -145,7 +162,8 @@ class Settings:
                 f"{method!r}, this pruner's method",
                 "Build the pruner with the method of the checkpoint to continue that run",
             )
-        ours = asdict(self)
+        # A setting that came later was at its default.
+        ours, saved = asdict(self), {**asdict(Settings()), **saved}
         differing = [name for name in ours if saved.get(name) != ours[name]]
         if differing:
             raise CheckpointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -30,6 +30,12 @@ class Shard:
 
     index: int = 0
     count: int = 1
+
+    name: ClassVar[str] = "shard "
+    """What the name of each begins with."""
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.index} of {self.count}"
 
     def num_rows(self, num_samples: int) -> int:
         """Return how many of so many samples are in this part."""

@@ -13,6 +13,7 @@ from thresher.errors import NotIteratedError
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
 from thresher.outline import Outline
+from thresher.parallel.team import Team
 from thresher.plan import Plan
 from thresher.planning import Planner, Protection
 from thresher.schedule import Budget
@@ -30,12 +31,12 @@ def refuse_without_data() -> NoReturn:
 
 
 def started(
-    data: Data,
     method: Method,
     settings: Settings,
     protection: Protection,
     log: Callable[[dict[str, float], int], None] | None,
     opened: Callable[[Plan | Outline], None],
+    data: Data,
 ) -> Clock:
     """Return the clock of a run that has not begun.
 
@@ -43,19 +44,20 @@ def started(
         SettingError: protected samples or labels do not fit the data set.
     """
     protection.check(data.num_samples)
+    about = {
+        "version of Thresher": __version__,
+        "method": repr(method),
+        "settings": repr(settings),
+        "number of samples": data.num_samples,
+    }
     return Clock(
         _epochs(data, method, settings, protection),
         Budget(num_samples=data.num_samples, epochs=settings.epochs, visits=data.visits),
+        Team(about, shards=settings.shard),
         accumulation_steps=settings.accumulation_steps,
         steps=settings.steps,
         log=log,
         opened=opened,
-        about={
-            "version of Thresher": __version__,
-            "method": repr(method),
-            "settings": repr(settings),
-            "number of samples": data.num_samples,
-        },
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from thresher.errors import SettingError
 
 
@@ -62,6 +64,13 @@ class EvenSteps:
             return batch * self.batch_size
         size = self.sizes[self.rank if rank is None else rank]
         return batch * size // max(1, self.num_batches)
+
+    def begins(self) -> np.ndarray:
+        """Return where each batch begins in this rank's plan, and the end: int64, (T + 1,)."""
+        batches = np.arange(self.num_batches + 1)
+        if self.drops_remainder:
+            return batches * self.batch_size
+        return batches * self.sizes[self.rank] // max(1, self.num_batches)
 
     def batch(self, batch: int) -> slice:
         """Return the positions of this rank's plan that are trained in a batch, from 0."""

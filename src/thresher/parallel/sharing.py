@@ -1,4 +1,4 @@
-"""Work on samples that every rank does a part of."""
+"""Forward passes that only score samples, done by all ranks together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from torch import Tensor
 
 from thresher.errors import RanksDisagreeError
 from thresher.parallel.exchange import Exchange
+from thresher.shard import Shard
 
 Scoring = Callable[[Tensor], Mapping[str, Tensor]]
+"""Scores samples by their ids, int64, (k,), some of them maybe repeated: name -> float32, (k,)."""
+
+Refreshing = Callable[[Tensor], tuple[Mapping[str, Tensor], int]]
+"""Scores samples by their rows, and says how many all ranks have scored."""
 
 
-def shared(score: Scoring, exchange: Exchange) -> Scoring:
+def alone(score: Scoring) -> Refreshing:
+    """Return a function that scores what one process asks for."""
+    return lambda rows: (score(rows) if len(rows) else {}, len(rows))
+
+
+def shared(score: Scoring, exchange: Exchange) -> Refreshing:
     """Return a function that scores the same ids on every rank, each a part, and gathers once.
 
     All ranks score equally many, some repeating samples, so that a model which talks to the other
@@ -22,7 +32,9 @@ def shared(score: Scoring, exchange: Exchange) -> Scoring:
     as a RanksDisagreeError on the others.
     """
 
-    def scored(ids: Tensor) -> dict[str, Tensor]:
+    def scored(ids: Tensor) -> tuple[dict[str, Tensor], int]:
+        if not len(ids):
+            return {}, 0
         exchange.agree("scoring samples anew", {"samples to score anew": len(ids)})
         each = -(-len(ids) // exchange.ranks.world_size)
         first = exchange.ranks.rank * each
@@ -31,7 +43,26 @@ def shared(score: Scoring, exchange: Exchange) -> Scoring:
         )
         table = exchange.gather(np.stack([values.numpy() for values in own.values()]))
         whole = table.swapaxes(0, 1).reshape(len(own), -1)[:, : len(ids)]
-        return {name: torch.from_numpy(whole[k].copy()) for k, name in enumerate(own)}
+        scores = {name: torch.from_numpy(whole[k].copy()) for k, name in enumerate(own)}
+        return scores, len(ids)
+
+    return scored
+
+
+def apart(score: Scoring, exchange: Exchange, shard: Shard) -> Refreshing:
+    """Return a function that scores on each rank samples of its own shard.
+
+    All ranks score equally many: who has fewer repeats some, and who has none takes any sample.
+    """
+
+    def scored(rows: Tensor) -> tuple[dict[str, Tensor], int]:
+        count = len(rows)
+        told = exchange.agree("scoring samples anew", {}, {"count": count})["count"]
+        if not told.any():
+            return {}, 0
+        ids = torch.from_numpy(shard.ids(rows.numpy())) if count else rows.new_zeros(1)
+        found = score(ids[torch.arange(int(told.max()), device="cpu") % len(ids)])
+        return {name: values[:count] for name, values in found.items()}, int(told.sum())
 
     return scored
 

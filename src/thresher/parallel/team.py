@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 from thresher.errors import CheckpointError, SettingError
 from thresher.grid import Grid
 from thresher.parallel.exchange import Exchange
 from thresher.parallel.ranks import Ranks
+from thresher.parallel.sharded import Sharded
+from thresher.parallel.transport import Distributed
+from thresher.population import EVERYONE, Population
 
 
 @final
@@ -17,18 +20,23 @@ class Team:
 
     Args:
         about: what the runs of all ranks must have in common.
+        shards: whether each rank remembers a shard of the samples, and not all of them.
 
     Attributes:
         ranks: who takes part; None while that is not known.
         grid: how the wrapped loader cuts plans; None below the loop.
         exchange: to the other ranks, if there are any.
+        population: all samples, and which of them this rank remembers.
     """
 
-    def __init__(self, about: Mapping[str, int | str]) -> None:
+    def __init__(self, about: Mapping[str, int | str], *, shards: bool = False) -> None:
         self.ranks: Ranks | None = None
         self.grid: Grid | None = None
         self.exchange: Exchange | None = None
+        self.population: Population = EVERYONE
         self._about = about
+        self._wants_shards = shards
+        self._counted: list[Exchange | Distributed] = []
         self._bytes_before = 0
         self._seconds_before = 0.0
         self._loaded: dict[str, Any] | None = None
@@ -51,9 +59,24 @@ class Team:
                 "Which rank trains which samples is fixed then",
             )
         if ranks != self.ranks:
-            self.exchange = Exchange(ranks, self._about) if ranks.are_many else None
+            self._meet(ranks)
         self.ranks, self.grid = ranks, grid
         return True
+
+    def _meet(self, ranks: Ranks) -> None:
+        if self._wants_shards and self.ranks is not None:
+            self._refuse_others(ranks)
+        self.exchange = Exchange(ranks, self._about) if ranks.are_many else None
+        self._counted = [] if self.exchange is None else [self.exchange]
+        if self._wants_shards and self.exchange is not None:
+            transport = Distributed()
+            self.population = Sharded(transport)
+            self._counted.append(transport)
+
+    @property
+    def has_shards(self) -> bool:
+        """Whether each rank remembers a shard, so that they can plan only together."""
+        return self.population.shard.count > 1
 
     @property
     def are_many(self) -> bool:
@@ -69,29 +92,28 @@ class Team:
         """
         now = Ranks.found()
         if now != self.ranks:
-            raise SettingError(
-                f"This process is {now} for torch.distributed",
-                f"{self.ranks}, as when the run found out which part of the data is its own",
-                "Call torch.distributed.init_process_group before pruner.wrap and pruner.plan",
-            )
+            self._refuse_others(now)
         self._loaded = None
+
+    def _refuse_others(self, now: Ranks) -> NoReturn:
+        raise SettingError(
+            f"This process is {now} for torch.distributed",
+            f"{self.ranks}, as when the run found out which part of the data is its own",
+            "Call torch.distributed.init_process_group before pruner.wrap and pruner.plan",
+        )
 
     def sent(self) -> tuple[int, float]:
         """Return the bytes this rank sent, and the seconds that took, since `start_epoch`."""
-        if self.exchange is None:
-            return 0, 0.0
-        sent, seconds = self.exchange.bytes_sent, self.exchange.seconds
+        sent, seconds = self._sent_ever()
         return sent - self._bytes_before, seconds - self._seconds_before
 
     def start_epoch(self) -> None:
         """Count what is sent from here on."""
-        if self.exchange is not None:
-            self._bytes_before = self.exchange.bytes_sent
-            self._seconds_before = self.exchange.seconds
+        self._bytes_before, self._seconds_before = self._sent_ever()
 
-    def dropped(self, planned: int) -> int:
-        """Return how many of so many planned samples no rank trains."""
-        return 0 if self.grid is None else planned - self.grid.covered(planned)
+    def _sent_ever(self) -> tuple[int, float]:
+        ends = self._counted
+        return sum(end.bytes_sent for end in ends), sum((end.seconds for end in ends), 0.0)
 
     def state_dict(self, *, is_whole: bool) -> dict[str, Any]:
         """Return how epochs are dealt out.
@@ -113,6 +135,17 @@ class Team:
         """Take note of how the loaded epoch was dealt out, and whether that may change."""
         self._loaded, self._resplit = dict(state), resplit
 
+    @property
+    def is_of_others(self) -> bool:
+        """Whether the loaded epoch was planned on other shards than there are now."""
+        assert self.ranks is not None
+        saved = self._loaded
+        return (
+            saved is not None
+            and self._wants_shards
+            and (saved["world_size"] != self.ranks.world_size)
+        )
+
     def require_same_batches(self, grid: Grid) -> None:
         """Refuse to cut the rest of a loaded epoch in another way than it was begun.
 
@@ -123,8 +156,8 @@ class Team:
         if saved is None or self._resplit or not saved["global_batch_size"]:
             return
         size, world = saved["global_batch_size"], saved["world_size"]
-        drops = grid.drops_remainder or saved["drops_remainder"]
-        if size == grid.global_size and (not drops or world == grid.world_size):
+        by_rank = grid.drops_remainder or saved["drops_remainder"] or self._wants_shards
+        if size == grid.global_size and (not by_rank or world == grid.world_size):
             return
         raise CheckpointError(
             f"The state is of the middle of an epoch that was cut into batches of {size} samples "
