@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from thresher._arrays import Array
 from thresher.population import EVERYONE, Population
