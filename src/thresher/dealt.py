@@ -20,9 +20,10 @@ from thresher.parallel.exchange import Exchange
 from thresher.parallel.layout import Layout
 from thresher.parallel.merging import merged, merged_scattered
 from thresher.plan import Plan, Trace
-from thresher.planned import PlannedFeed, PlannedProgress, laid_out, saved
+from thresher.planned import PlannedFeed, PlannedProgress
 from thresher.progress import Progress
 from thresher.steps import Place
+from thresher.tracing import laid_out, saved
 
 
 @final

@@ -18,6 +18,7 @@ from thresher.methods._method import Method
 from thresher.plan import Plan, Trace
 from thresher.progress import Progress
 from thresher.steps import Place, Steps
+from thresher.tracing import Together, laid_out, no_scores, saved
 
 
 @final
@@ -67,6 +68,7 @@ class PlannedProgress(Progress):
         self._scores: dict[str, Tensor] = {}
         # Writing to and slicing a numpy view takes half as long as the same in torch.
         self._host_scores: dict[str, np.ndarray] = {}
+        self._together: Together | None = None
         self._is_unweighted = plan.is_unweighted
         self._shares: Tensor | None = None
         self._host_shares: np.ndarray | None = None
@@ -134,7 +136,9 @@ class PlannedProgress(Progress):
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
-        if isinstance(place, slice):
+        if not isinstance(place, slice):
+            self._record_scattered(place, scores)
+        elif self._together is None or not self._together.write(place, scores):
             hosts = self._host_scores
             for name in self._names:
                 score, host = scores[name], hosts.get(name)
@@ -142,8 +146,6 @@ class PlannedProgress(Progress):
                     host[place] = score.numpy(force=True)
                 else:
                     self._buffer(name, score)[place].copy_(score.detach())
-        else:
-            self._record_scattered(place, scores)
         self._steps.add(place, self.micro_batches)
         self.seen = self._steps.seen
         self.micro_batches += 1
@@ -162,14 +164,19 @@ class PlannedProgress(Progress):
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         """The trace of one score, on the device the scores come from."""
         buffer = self._scores.get(name)
-        if buffer is None:
-            buffer = self._scores[name] = _no_scores(len(self.plan), like.device)
+        if buffer is None and like.is_cpu and len(self._names) > 1 and not self._scores:
+            self._together = Together(self._names, len(self.plan))
+            self._scores.update(self._together.scores())
+            buffer = self._scores[name]
+        elif buffer is None:
+            buffer = self._scores[name] = no_scores(len(self.plan), like.device)
         elif buffer.device != like.device:
             buffer = self._scores[name] = buffer.to(like.device)
         if buffer.is_cpu:
             self._host_scores[name] = buffer.numpy()
         else:
             self._host_scores.pop(name, None)
+            self._together = None
         return buffer
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
@@ -237,7 +244,7 @@ class PlannedProgress(Progress):
     def trace(self) -> Trace:
         """Return the scores so far on the host: the one transfer of an epoch."""
         scores = {
-            name: self._scores[name].cpu() if name in self._scores else _no_scores(len(self.plan))
+            name: self._scores[name].cpu() if name in self._scores else no_scores(len(self.plan))
             for name in self._names
         }
         return Trace(scores=scores, step=torch.from_numpy(self._steps.array()))
@@ -256,7 +263,7 @@ class PlannedProgress(Progress):
         trace, done = laid_out(self.plan, state, self._names), state["micro_batches"]
         assert isinstance(done, int)
         self._steps.load(trace.step.numpy())
-        self._scores, self._host_scores = dict(trace.scores), {}
+        self._scores, self._host_scores, self._together = dict(trace.scores), {}, None
         skipped, share_size = state["skipped"], state["share_size"]
         assert isinstance(skipped, int)
         assert isinstance(share_size, int)
@@ -271,29 +278,3 @@ def _in_order(ids: np.ndarray, batch_size: int) -> Iterator[IdBatch]:
     for start in range(0, len(ids), batch_size):
         place = slice(start, min(start + batch_size, len(ids)))
         yield make(IdBatch, (ids[place], place, False, False))
-
-
-def saved(plan: Plan, trace: Trace) -> dict[str, object]:
-    """Return a trace by sample id, shape (n,): NaN = unseen, and the step of each sample."""
-    step = torch.full((plan.num_samples,), -1, dtype=torch.int32, device="cpu")
-    step[plan.ids] = trace.step
-    pending = {}
-    for name, score in trace.scores.items():
-        pending[name] = _no_scores(plan.num_samples)
-        # NaN says unseen, so a score that was seen and is NaN is kept as infinite: also broken.
-        broken = trace.seen & score.isnan()
-        pending[name][plan.ids] = score.masked_fill(broken, torch.inf)
-    return {"step": step, "scores": pending}
-
-
-def laid_out(plan: Plan, state: Mapping[str, object], names: tuple[str, ...]) -> Trace:
-    """Return what `saved` made, in plan order again."""
-    step, scores = state["step"], state["scores"]
-    assert isinstance(step, Tensor)
-    assert isinstance(scores, Mapping)
-    return Trace(scores={name: scores[name][plan.ids] for name in names}, step=step[plan.ids])
-
-
-def _no_scores(size: int, device: torch.device | str = "cpu") -> Tensor:
-    # float32 and the host, whatever the user made torch's defaults.
-    return torch.full((size,), torch.nan, dtype=torch.float32, device=device)
