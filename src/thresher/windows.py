@@ -119,10 +119,10 @@ def remember(
     for part in pieces(len(rows)):
         number = np.zeros_like(step[part]) if window is None else step[part] // window
         known = np.isfinite(values[part])
-        place, score = rows[part], values[part]
+        place, value = rows[part], values[part]
         if not known.all():
-            place, score, number = (each.compress(known) for each in (place, score, number))
-        scores[place], windows[place] = score, number
+            place, value, number = (each.compress(known) for each in (place, value, number))
+        scores[place], windows[place] = value, number
 
 
 def judged(ledger: Ledger, rule: WindowRule | None) -> ByMean | ByRule:
