@@ -139,14 +139,14 @@ GOLDEN = [
     Row(
         method=HistoricalReplacement(large_batch=4),
         columns={"score": LOSS},
-        ids=[6, 2, 1, 4],
-        weights=[0.406353265, 1.77988148, 0.965491414, 0.715049684],
+        ids=[9, 1, 3, 4],
+        weights=[1.8766973, 0.482745707, 0.804576159, 0.715049684],
     ),
     Row(
         method=HistoricalRanking(large_batch=4),
         columns={"score": LOSS},
-        ids=[9, 6, 0, 1, 3, 4],
-        weights=[1.0] * 6,
+        ids=[9, 6, 3, 4],
+        weights=[1.0] * 4,
     ),
     Row(method=RandomWithinBatch(large_batch=4), ids=[9, 6, 1, 8, 4], weights=[1.0] * 5),
     Row(

@@ -87,16 +87,21 @@ def test_sizes_that_do_not_fit_are_refused(sizes: list[int]) -> None:
 
 @given(st.integers(1, 50), st.integers(1, 20))
 def test_large_batches_are_the_order_cut_into_pieces(num: int, size: int) -> None:
-    order = torch.randperm(num, generator=torch.Generator().manual_seed(num))
-    pieces = list(within.large_batches(order, size))
+    order = torch.randperm(num, generator=torch.Generator().manual_seed(num)).numpy()
+    written = np.empty(num)
+    pieces = []
+    for ids, part in within.large_batches(size, order, written):
+        part[:] = ids
+        pieces.append(ids)
+    assert written.tolist() == order.tolist()
     assert np.concatenate([piece.ravel() for piece in pieces]).tolist() == order.tolist()
     widths = [width for piece in pieces for width in [piece.shape[1]] * len(piece)]
     assert widths == [size] * (num // size) + [num % size] * (num % size > 0)
 
 
 def test_large_batches_come_in_pieces_that_fit_in_the_cache() -> None:
-    pieces = list(within.large_batches(torch.arange(100_001), 1000))
-    assert [piece.shape for piece in pieces] == [(32, 1000)] * 3 + [(4, 1000), (1, 1)]
+    pieces = list(within.large_batches(1000, np.arange(100_001)))
+    assert [piece.shape for (piece,) in pieces] == [(32, 1000)] * 3 + [(4, 1000), (1, 1)]
 
 
 scores = st.one_of(st.sampled_from([0.0, 1.0, math.nan]), st.floats(0.0, 2.0**100, width=32))
@@ -152,7 +157,8 @@ def test_counts_are_multinomial() -> None:
     """Mean n g, variance n g (1 - g), covariance -n g h: within 4.5 standard errors."""
     g, num, rows = np.array([0.5, 0.25, 0.2, 0.05, 0.0]), 6, 20_000
     chances = np.tile(3.7 * g, (rows, 1))
-    counts = within.counts(chances, np.full(rows, num), torch.Generator().manual_seed(2))
+    counts, drawn_by = within.counts(chances, np.full(rows, num), torch.Generator().manual_seed(2))
+    assert np.abs(drawn_by - g).max() <= 2.0**-30
     assert (counts.sum(axis=1) == num).all()
     assert not counts[:, 4].any()
     error = np.sqrt(num * g * (1 - g) / rows)
@@ -166,5 +172,25 @@ def test_counts_are_multinomial() -> None:
 def test_every_row_is_drawn_from_as_often_as_it_says() -> None:
     generator = torch.Generator().manual_seed(3)
     num = np.array([1, 5, 2, 40])
-    counts = within.counts(np.random.default_rng(0).random((4, 9)), num, generator)
+    counts, _ = within.counts(np.random.default_rng(0).random((4, 9)), num, generator)
     assert counts.sum(axis=1).tolist() == num.tolist()
+
+
+@pytest.mark.parametrize("size", [3, 1 << 13], ids=["in 4 bytes", "in 8"])
+def test_chances_that_were_drawn_by_add_up_to_1_and_are_those_asked_for(size: int) -> None:
+    chances = np.random.default_rng(1).random((2, size)) ** 8
+    chances[:, 1] = 0.0
+    counts, g = within.counts(chances, np.array([50, 7]), torch.Generator().manual_seed(4))
+    assert counts.sum(axis=1).tolist() == [50, 7]
+    assert g.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
+    assert not g[:, 1].any()
+    assert np.abs(g - chances / chances.sum(axis=1, keepdims=True)).max() <= 2.0**-30
+
+
+def test_draws_fall_on_members_in_proportion_at_every_place_of_a_row() -> None:
+    """Twice the same member, at either end of the row: within 4.5 standard errors."""
+    for place in (0, 5):
+        chances = np.ones((4000, 6))
+        chances[:, place] = 5.0
+        counts, _ = within.counts(chances, np.full(4000, 3), torch.Generator().manual_seed(5))
+        assert abs(counts[:, place].mean() - 1.5) <= 4.5 * math.sqrt(0.75 / 4000)

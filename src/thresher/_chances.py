@@ -1,6 +1,8 @@
 """The multiplier and the whole numbers behind unequal chances, over all samples."""
 
 import math
+from collections.abc import Iterator
+from typing import final
 
 import numpy as np
 
@@ -29,36 +31,55 @@ def multiplier(importance: Array, budget: float, over: Population) -> float:
             np.copyto(uncapped, 0.0, where=exceeds)  # ten times faster than leaving them out
 
 
-def fixed_point(probabilities: Array, over: Population) -> tuple[Array, int, int]:
-    """Return p in integer units of 2**-bits, a nearly whole sum made whole; bits; its sum here.
+@final
+class FixedPoint:
+    """p in whole units of 2**-bits, in some order, a nearly whole sum made whole.
 
-    Overwrites p.
+    Args:
+        probabilities: p in [0, 1], float64.
+        order: of the samples, int64; None: as they lie.
+        over: the samples that the sum is over, those here and those of other shards.
+
+    Attributes:
+        bits: of a unit.
+        here: the sum of the p here, in units.
     """
-    total = over.plus(float(probabilities.sum()))
-    bits = 61 - math.ceil(total + 1.0).bit_length()  # so that Σp + 1 stays below 2**63
-    one = 1 << bits
-    units = probabilities.view(np.int64)  # in the same memory, piece by piece
-    for start in range(0, len(units), _CHUNK):
-        part = probabilities[start : start + _CHUNK] * float(one)
-        units[start : start + _CHUNK] = np.rint(part, out=part)
-    here = int(units.sum())
-    surplus = int(over.added(np.array([here]))[0]) - round(total) * one
-    if surplus and abs(total - round(total)) <= 1e-9 + 1e-14 * total:
-        place = _adjustable(units, one, abs(surplus))
-        is_able = int(place is not None)
-        if over.before(is_able) == 0 and place is not None:
-            units[place] -= surplus
-            here -= surplus
-    return units, bits, here
 
+    def __init__(self, probabilities: Array, order: Array | None, over: Population) -> None:
+        self._p, self._order = probabilities, order
+        total = over.plus(float(probabilities.sum()))
+        self.bits = 61 - math.ceil(total + 1.0).bit_length()  # so that Σp + 1 stays below 2**63
+        self._place, self._surplus = -1, 0
+        self.here = sum(int(units.sum()) for _, units in self.pieces())
+        surplus = int(over.added(np.array([self.here]))[0]) - (round(total) << self.bits)
+        if surplus and abs(total - round(total)) <= 1e-9 + 1e-14 * total:
+            place = self._adjustable(abs(surplus))
+            is_able = int(place is not None)
+            if over.before(is_able) == 0 and place is not None:
+                self._place, self._surplus = place, surplus
+                self.here -= surplus
 
-def _adjustable(units: Array, one: int, surplus: int) -> int | None:
-    """Return the place of a p that so much changes by no more than 10⁻⁴ of itself or of 1 - p."""
-    # Nearly always one of the first will do; a p near 1/2 bears most.
-    for start in range(0, len(units) if surplus <= 1e-4 * (one // 2) else 0, _CHUNK):
-        part = units[start : start + _CHUNK]
-        middle = int(np.abs(part - one // 2).argmin())
-        value = int(part[middle])
-        if surplus <= 1e-4 * min(value, one - value):
-            return start + middle
-    return None
+    def pieces(self) -> Iterator[tuple[slice, Array]]:
+        """Yield places that fit in the cache, and their units: int64, to be overwritten."""
+        one = float(1 << self.bits)
+        for start in range(0, len(self._p), _CHUNK):
+            place = slice(start, start + _CHUNK)
+            p = self._p[place] if self._order is None else self._p.take(self._order[place])
+            units = np.multiply(p, one)
+            units = np.rint(units, out=units).astype(np.int64)
+            if start <= self._place < start + _CHUNK:
+                units[self._place - start] -= self._surplus
+            yield place, units
+
+    def _adjustable(self, surplus: int) -> int | None:
+        """Return a place whose p so much changes by no more than 10⁻⁴ of itself or of 1 - p."""
+        one = 1 << self.bits
+        if surplus > 1e-4 * (one // 2):
+            return None
+        # Nearly always one of the first will do; a p near 1/2 bears most.
+        for place, units in self.pieces():
+            middle = int(np.abs(units - one // 2).argmin())
+            value = int(units[middle])
+            if surplus <= 1e-4 * min(value, one - value):
+                return place.start + middle
+        return None

@@ -73,14 +73,16 @@ def named_scores(method: Method, losses: Tensor, scores: Scores | None) -> Mappi
     Raises:
         MissingScoreError, BatchMismatchError: one is missing, or not one number a sample.
     """
-    needs = method.needs
-    if isinstance(scores, Tensor) and len(needs) == 1 and scores.shape == losses.shape:
+    needs, shape = method.needs, losses.shape
+    # To ask whether a dict is a Tensor takes as long as the rest.
+    if scores is None or isinstance(scores, dict):
+        named: Mapping[str, Tensor] = {"loss": losses} if scores is None else scores
+    elif not isinstance(scores, Tensor):
+        named = scores
+    elif len(needs) == 1 and scores.shape == shape:
         return {needs[0]: scores}
-    if isinstance(scores, Tensor):
-        named: Mapping[str, Tensor] = dict.fromkeys(needs[:1], scores)
     else:
-        named = {"loss": losses} if scores is None else scores
-    shape = losses.shape
+        named = dict.fromkeys(needs[:1], scores)
     for name in needs:
         if name not in named or named[name].shape != shape:
             return _refuse_scores(method, losses, named)

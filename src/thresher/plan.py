@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple, final
+from typing import NamedTuple, cast, final
 
 import numpy as np
 import torch
@@ -62,11 +62,13 @@ class Epoch:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Selection:
-    """A method's choice, by row, before it is laid out in the order of the epoch.
+    """A method's choice, before it is laid out in the order of the epoch.
 
     Args:
-        kept: bool, shape (rows,); all n samples have one, unless the ledger is of a shard.
+        kept: bool, shape (rows,), by row; all n samples have one, unless the ledger is of a shard.
         weights: float32, shape (rows,), read where `kept`; None means 1 for each.
+        order: what `epoch.order` has for all rows, if `kept` and `weights` lie in that order: of a
+            method that works along it, which need not go back to rows. None: they are by row.
         certain_weight: the weight of a sample whose inclusion is certain; given to samples that the
             user protects from pruning.
         learning_rate_factor: what the method multiplies the learning rate by in this epoch.
@@ -75,9 +77,21 @@ class Selection:
 
     kept: Tensor
     weights: Tensor | None = None
+    order: Tensor | None = None
     certain_weight: float = 1.0
     learning_rate_factor: float = 1.0
     facts: Mapping[str, float] = field(default_factory=dict)
+
+    def by_row(self) -> Selection:
+        """Return the same choice by row."""
+        if self.order is None:
+            return self
+        rows, kept, weights = self.order.numpy(), torch.empty_like(self.kept), self.weights
+        kept.numpy()[rows] = self.kept.numpy()
+        if weights is not None:
+            weights = torch.empty_like(weights)
+            weights.numpy()[rows] = cast("Tensor", self.weights).numpy()
+        return replace(self, kept=kept, weights=weights, order=None)
 
 
 class Share(NamedTuple):

@@ -19,6 +19,7 @@ from thresher.pending import laid_out, no_scores, saved
 from thresher.plan import Plan, Trace
 from thresher.progress import Progress
 from thresher.steps import Place, Steps
+from thresher.together import Together
 
 
 @final
@@ -68,6 +69,7 @@ class PlannedProgress(Progress):
         self._scores: dict[str, Tensor] = {}
         # Writing to and slicing a numpy view takes half as long as the same in torch.
         self._host_scores: dict[str, np.ndarray] = {}
+        self._together: Together | None = None
         self._is_unweighted = plan.is_unweighted
         self._shares: Tensor | None = None
         self._host_shares: np.ndarray | None = None
@@ -136,7 +138,9 @@ class PlannedProgress(Progress):
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Write one micro-batch's scores, (m,) each, without reading anything back."""
-        if isinstance(place, slice):
+        if not isinstance(place, slice):
+            self._record_scattered(place, scores)
+        elif self._together is None or not self._together.write(place, scores):
             hosts = self._host_scores
             for name in self._names:
                 score, host = scores[name], hosts.get(name)
@@ -144,8 +148,6 @@ class PlannedProgress(Progress):
                     host[place] = score.numpy(force=True)
                 else:
                     self._buffer(name, score)[place].copy_(score.detach())
-        else:
-            self._record_scattered(place, scores)
         self._steps.add(place, self.micro_batches)
         self.seen = self._steps.seen
         self.micro_batches += 1
@@ -164,7 +166,11 @@ class PlannedProgress(Progress):
     def _buffer(self, name: str, like: Tensor) -> Tensor:
         """The trace of one score, on the device the scores come from."""
         buffer = self._scores.get(name)
-        if buffer is None:
+        if buffer is None and like.is_cpu and len(self._names) > 1 and not self._scores:
+            self._together = Together(self._names, len(self.plan))
+            self._scores.update(self._together.scores())
+            buffer = self._scores[name]
+        elif buffer is None:
             buffer = self._scores[name] = no_scores(len(self.plan), like.device)
         elif buffer.device != like.device:
             buffer = self._scores[name] = buffer.to(like.device)
@@ -172,6 +178,7 @@ class PlannedProgress(Progress):
             self._host_scores[name] = buffer.numpy()
         else:
             self._host_scores.pop(name, None)
+            self._together = None
         return buffer
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
@@ -267,7 +274,7 @@ class PlannedProgress(Progress):
     def resume(self, trace: Trace, done: int) -> None:
         """Go on after `done` micro-batches, in which `trace` was seen."""
         self._steps.load(trace.step.numpy())
-        self._scores, self._host_scores = dict(trace.scores), {}
+        self._scores, self._host_scores, self._together = dict(trace.scores), {}, None
         self.micro_batches, self.reduced_here, self.seen = done, 0, self._steps.seen
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from thresher._order import compressed
 from thresher.draws import Draws
 from thresher.errors import SettingError
 from thresher.ledger import Ledger
@@ -89,6 +90,7 @@ class Protection:
         """Return the selection with the protected samples in it, at the weight of a certain one."""
         if self.always_keep is None and self.labels is None:
             return selection
+        selection = selection.by_row()
         kept = selection.kept
         certain = torch.zeros_like(kept)
         if self.always_keep is not None:
@@ -101,13 +103,7 @@ class Protection:
         if weights is None:
             weights = _ones(len(kept))
         weights = torch.where(certain, selection.certain_weight, weights)
-        return Selection(
-            kept=kept | certain,
-            weights=weights,
-            certain_weight=selection.certain_weight,
-            learning_rate_factor=selection.learning_rate_factor,
-            facts=selection.facts,
-        )
+        return replace(selection, kept=kept | certain, weights=weights)
 
     def _floor(self, draws: Draws) -> Tensor:
         """Each class's floor of random samples: bool, shape (n,).
@@ -169,10 +165,11 @@ class Planner:
             # A rule that drew nobody would leave an epoch without a step: its first sample trains.
             first = np.zeros(ledger.num_rows, dtype=np.bool_)
             first[told.order(ledger.everyone).numpy()[:1]] = True
+            selection = selection.by_row()
             selection.kept.numpy()[over.first(first, 1)] = True
             sizes = over.each(int(np.count_nonzero(selection.kept.numpy())))
-        rows = told.order(selection.kept)
-        weights, scale, facts = self._weights(selection, rows, ledger)
+        rows, weights = _laid_out(selection, told)
+        weights, scale, facts = self._weights(weights, ledger)
         # Nobody needs the rows any more, and the ids of 10⁸ samples would be 0.8 GB beside them.
         ids = over.shard.ids(rows.numpy(), out=rows.numpy())
         return Plan(
@@ -202,7 +199,7 @@ class Planner:
         return Plan(
             epoch=epoch,
             ids=torch.from_numpy(over.shard.ids(rows.numpy())),
-            weights=_taken(weights, rows),
+            weights=torch.from_numpy(weights.numpy().take(rows.numpy())),
             num_samples=ledger.num_samples,
             shard=over.shard,
             sizes=tuple(over.each(len(rows))) if over.shard.count > 1 else (),
@@ -228,23 +225,12 @@ class Planner:
         if weights is not None and (weights.numpy() == 1).all():
             weights = None
         return self.protection.apply(
-            Selection(
-                kept=chosen.kept,
-                weights=weights,
-                certain_weight=chosen.certain_weight,
-                learning_rate_factor=chosen.learning_rate_factor,
-                facts=facts,
-            ),
-            told.draws,
-            ledger.population.shard,
+            replace(chosen, weights=weights, facts=facts), told.draws, ledger.population.shard
         )
 
-    def _weights(
-        self, selection: Selection, rows: Tensor, ledger: Ledger
-    ) -> tuple[Tensor, float, dict[str, float]]:
-        """The weights in plan order, what the step exponent multiplied them by, and facts."""
-        own, facts = selection.weights, dict[str, float]()
-        weights = _ones(len(rows)) if own is None else _taken(own, rows)
+    def _weights(self, weights: Tensor, ledger: Ledger) -> tuple[Tensor, float, dict[str, float]]:
+        """The method's weights as they are trained, what a step exponent made of them, facts."""
+        facts = dict[str, float]()
         if self.max_weight is not None:
             facts["clipped"] = ledger.population.count(weights.numpy() > self.max_weight)
             if facts["clipped"]:
@@ -264,8 +250,18 @@ def _ones(size: int) -> Tensor:
     return torch.ones(1, dtype=torch.float32, device="cpu").expand(size)
 
 
-def _taken(column: Tensor, rows: Tensor) -> Tensor:
-    return torch.from_numpy(column.numpy().take(rows.numpy()))
+def _laid_out(selection: Selection, told: Epoch) -> tuple[Tensor, Tensor]:
+    """Return the rows that are kept, and their weights, in the order of the epoch."""
+    kept, weights = selection.kept, selection.weights
+    if selection.order is None:
+        rows = told.order(kept)
+        if weights is not None:
+            weights = torch.from_numpy(weights.numpy().take(rows.numpy()))
+    else:
+        rows = torch.from_numpy(compressed(selection.order.numpy(), kept.numpy()))
+        if weights is not None:
+            weights = torch.from_numpy(compressed(weights.numpy(), kept.numpy()))
+    return rows, _ones(len(rows)) if weights is None else weights
 
 
 def _whole_numbers(name: str, values: Tensor | Sequence[int] | None) -> Tensor | None:

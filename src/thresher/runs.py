@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, final
 
 import numpy as np
@@ -41,12 +41,13 @@ class Runs:
         self.step = step.take(self._starts).astype(np.int64)
         self.sizes = np.diff(self._starts, append=len(step))
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sum of each run's values, (S,): float64, in a fixed order."""
+    def sums(self, values: np.ndarray | Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Return the sum of each run's values, (S,) or by place: float64, in a fixed order."""
+        at = values if callable(values) else values.__getitem__
         total = np.zeros(len(self.step))
         for piece in self.pieces():
             starts = np.cumsum(piece.sizes) - piece.sizes
-            total[piece.runs] += np.add.reduceat(values[piece.places], starts, dtype=np.float64)
+            total[piece.runs] += np.add.reduceat(at(piece.places), starts, dtype=np.float64)
         return total
 
     def stretches(self, groups: np.ndarray) -> Iterator[Stretch]:

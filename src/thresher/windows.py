@@ -14,7 +14,7 @@ from torch import Tensor
 from thresher import within
 from thresher._arrays import Array, unit_interval
 from thresher.errors import SettingError
-from thresher.ledger import Column, Ledger
+from thresher.ledger import Column, Ledger, pieces
 from thresher.plan import Plan, Trace
 
 __all__ = ["Importance", "WindowRule"]
@@ -115,10 +115,14 @@ def remember(
         below &= values > -np.inf
         ledger["below"].zero_().numpy()[rows] = below
         return
-    known = np.isfinite(values)
-    number = np.minimum(step, 0) if window is None else step // window
-    ledger["score"].fill_(np.nan).numpy()[rows] = np.where(known, values, np.float32(np.nan))
-    ledger["window"].fill_(-1).numpy()[rows] = np.where(known, number, -1)
+    scores, windows = ledger["score"].fill_(np.nan).numpy(), ledger["window"].fill_(-1).numpy()
+    for part in pieces(len(rows)):
+        number = np.zeros_like(step[part]) if window is None else step[part] // window
+        known = np.isfinite(values[part])
+        place, value = rows[part], values[part]
+        if not known.all():
+            place, value, number = (each.compress(known) for each in (place, value, number))
+        scores[place], windows[place] = value, number
 
 
 def judged(ledger: Ledger, rule: WindowRule | None) -> ByMean | ByRule:

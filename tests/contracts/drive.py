@@ -122,7 +122,7 @@ class ByHand:
 
     def select(self) -> Selection:
         epoch = Epoch(number=self.number, draws=self.draws(self.number), target=self.target)
-        return self.method.select(self.ledger, epoch)
+        return self.method.select(self.ledger, epoch).by_row()
 
     def plan(self) -> Plan:
         selection = self.select()

@@ -20,7 +20,7 @@ class Oracle:
         n = self.num_samples
         kappa = self.method.kappa if target is None else 1 - target
         beta = 1 / kappa - 1
-        u = draws.uniform(n, "selection", torch.float64).tolist()
+        u = iter(draws.uniform(n, "selection", torch.float64).tolist())
         bits = torch.empty(n, dtype=torch.int64).random_(
             0, 2**32, generator=draws.generator("ties")
         )
@@ -30,9 +30,8 @@ class Oracle:
             columns = 2 ** max(1, math.ceil(math.log2(len(ids))))
             tie = {i: (next(random_bits) // columns, place) for place, i in enumerate(ids)}
             ranked = sorted(ids, key=lambda i, t=tie: (self.scores.score.get(i, math.inf), t[i]))
-            for rank, i in enumerate(ranked):
-                if u[i] < ((rank + 0.5) / len(ids)) ** beta:
-                    chosen.add(i)
+            rank = {i: rank for rank, i in enumerate(ranked)}
+            chosen |= {i for i in ids if next(u) < ((rank[i] + 0.5) / len(ids)) ** beta}
         return dict.fromkeys(chosen, 1.0)
 
     def observe(self, steps: list[list[tuple[int, float]]]) -> None:

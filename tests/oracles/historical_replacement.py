@@ -39,13 +39,16 @@ class Oracle:
 
         ratio = self.method.kappa if target is None else bisect(reached, 1 - target)
         generator = draws.generator("selection")
-        self.weight, seen, draws_total = {}, 0, round(ratio * n)
+        self.weight, seen, draws_total, nums = {}, 0, round(ratio * n), list[int]()
         for ids in batches:
             before, seen = seen, seen + len(ids)
             upper, lower = (math.floor(draws_total * k / n + 0.5) for k in (seen, before))
-            num = max(1, upper - lower)
-            for _ in range(num):
-                i = draw(ids, g, generator)
+            nums.append(max(1, upper - lower))
+        # Whole large batches are drawn together, each as often as the one with most draws.
+        most = max((num for ids, num in zip(batches, nums, strict=True) if len(ids) == size))
+        for ids, num in zip(batches, nums, strict=True):
+            drawn = [draw(ids, g, generator) for _ in range(most if len(ids) == size else num)]
+            for i in drawn[:num]:
                 weight = reached(ratio) * len(ids) / num / (len(ids) * g[i])
                 self.weight[i] = self.weight.get(i, 0.0) + weight
         return self.weight
@@ -55,7 +58,7 @@ class Oracle:
 
 
 def draw(ids: list[int], g: dict[int, float], generator: torch.Generator) -> int:
-    u = torch.empty(1, dtype=torch.int64).random_(0, 2**37, generator=generator).item() / 2**37
+    u = torch.empty(1, dtype=torch.int32).random_(generator=generator).item() / 2**31
     cumulated = 0.0
     for i in ids:
         cumulated += g[i]

@@ -29,8 +29,9 @@ class Oracle:
         chosen = set[int]()
         if self.method.sampling == "bernoulli":
             u = draws.uniform(n, "selection", torch.float64).tolist()
-            for i in range(n):
-                if u[i] < p[i]:
+            along = [i for ids in populations for i in ids]
+            for i, each in zip(along, u, strict=True):
+                if each < p[i]:
                     chosen.add(i)
         else:
             order = draws.permutation(n, "order")

@@ -65,17 +65,22 @@ class GradientMemory(Method):
             column[rows[seen & ~used]] = np.nan
             runs = Runs(trace.step.numpy().compress(used))
             norm, rows, weights = (x.compress(used) for x in (norm, rows, weights))
-        weighted = np.square(norm, dtype=np.float64)
-        weighted *= weights
-        if plan.scale != 1:
-            weighted /= plan.scale
+
+        def weighted(places: slice) -> Array:
+            square = np.square(norm[places], dtype=np.float64)
+            square *= weights[places]
+            return square if plan.scale == 1 else np.divide(square, plan.scale, out=square)
+
         scale = self._scales(ledger, runs, runs.sums(weighted)).take(runs.step)
         scale[scale <= 0] = 1  # while all norms are 0, so are scores
         for places, of_runs, sizes in runs.pieces():
-            score = np.square(norm[places], dtype=np.float64) / np.repeat(scale[of_runs], sizes)
+            score = np.square(norm[places], dtype=np.float64)
+            score /= np.repeat(scale[of_runs], sizes)
             old = column.take(rows[places])
-            average = np.float64(self.beta_1) * old + (1 - self.beta_1) * score
-            column[rows[places]] = np.where(np.isnan(old), score, average)
+            average = np.multiply(old, self.beta_1, dtype=np.float64)
+            average += (1 - self.beta_1) * score
+            np.copyto(average, score, where=np.isnan(old))
+            column[rows[places]] = average.astype(np.float32)  # twice as fast as of float64
 
     def _scales(self, ledger: Ledger, runs: Runs, weighted: Array) -> Array:
         """Return den after each optimizer step, bias-corrected: float64, shape (steps,)."""

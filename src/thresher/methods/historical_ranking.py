@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 
-from thresher import draws, within
+from thresher import within
 from thresher.ledger import Ledger
 from thresher.methods._gradient_memory import PAPER, GradientMemory
 from thresher.methods._method import Reference, require_within
@@ -59,15 +59,12 @@ class HistoricalRanking(GradientMemory):
         require_within(self, "large_batch", "[1, inf)", "samples of a large batch")
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        rows, kappa = ledger.num_rows, self.share(epoch)
-        score, chance = ledger["score"].numpy(), np.empty(rows)
-        generator = epoch.draws.generator("ties")
-        for ids in within.large_batches(epoch.order(ledger.everyone), self.large_batch):
-            ranks = within.ranks(score.take(ids), generator)
-            size = ids.shape[1]
-            by_rank = ((np.arange(size) + 0.5) / size) ** (1 / kappa - 1)
-            chance[ids] = by_rank.take(ranks)
-        kept = draws.bernoulli(
-            torch.from_numpy(chance), epoch.draws.uniform(rows, "selection", torch.float64)
-        )
-        return Selection(kept=kept)
+        beta, order = 1 / self.share(epoch) - 1, epoch.order(ledger.everyone)
+        score, kept = ledger["score"].numpy(), np.empty(len(order), dtype=np.bool_)
+        ties, uniforms = (epoch.draws.generator(name) for name in ("ties", "selection"))
+        for ids, is_kept in within.large_batches(self.large_batch, order.numpy(), kept):
+            ranks, size = within.ranks(score.take(ids), ties), ids.shape[1]
+            chance = ((np.arange(size) + 0.5) / size) ** beta
+            u = torch.rand(ids.shape, generator=uniforms, dtype=torch.float64, device="cpu")
+            np.less(u.numpy(), chance.take(ranks), out=is_kept)
+        return Selection(kept=torch.from_numpy(kept), order=order)

@@ -7,7 +7,6 @@ from typing import ClassVar, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thresher import within
 from thresher._arrays import Array
@@ -71,44 +70,40 @@ class HistoricalReplacement(GradientMemory):
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
         if epoch.target == 0:
             return Selection(kept=ledger.everyone)
-        n, rows, order = ledger.num_samples, ledger.num_rows, epoch.order(ledger.everyone)
+        n, order = ledger.num_samples, epoch.order(ledger.everyone)
         size, score = min(self.large_batch, n), ledger["score"].numpy()
-        draws, trained = self._draws_a_sample(ledger, order, size, epoch.target)
-        sizes = np.diff(np.append(np.arange(0, rows, size), rows))
+        draws, trained = self._draws_a_sample(ledger, order.numpy(), size, epoch.target)
+        sizes = np.diff(np.append(np.arange(0, len(order), size), len(order)))
         num = np.maximum(within.quotas(sizes, round(draws * n), 0.5, ledger.population), 1)
-        weights, generator = np.empty(rows, dtype=np.float32), epoch.draws.generator("selection")
-        group = 0
-        for ids in within.large_batches(order, size):
-            of_these = slice(group, group + len(ids))
-            chance = self._relative(score.take(ids))
-            count = within.counts(chance, num[of_these], generator)
-            np.maximum(chance, 1e-30, out=chance)
-            chance *= (num[of_these] / sizes[of_these] / trained)[:, None]  # expected, over K
-            weights[ids] = np.divide(count, chance, out=chance)
-            group = of_these.stop
+        weights, generator = np.empty(len(order), np.float32), epoch.draws.generator("selection")
+        for ids, weight in within.large_batches(size, order.numpy(), weights):
+            of_these, num = num[: len(ids)], num[len(ids) :]
+            count, g = within.counts(self._importance(score.take(ids)), of_these, generator)
+            np.maximum(g, 1e-30, out=g)
+            g *= (of_these / trained)[:, None]  # draws to expect, over K
+            np.divide(count, g, out=weight, casting="same_kind")
         kept, column = torch.from_numpy(weights > 0), torch.from_numpy(weights)
-        return Selection(kept=kept, weights=column, certain_weight=trained)
+        return Selection(kept=kept, weights=column, order=order, certain_weight=trained)
 
-    def _relative(self, score: Array) -> Array:
-        """Return B g: importances over the mean of their row, float64."""
+    def _importance(self, score: Array) -> Array:
+        """Return a of large batches, one a row: float64; 1 where all scores are 0."""
         a = neutral(score)
-        a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)
         mean = a.mean(axis=1, keepdims=True)
-        np.copyto(a, 1.0, where=mean <= 0)
-        mean[mean <= 0] = 1.0
-        a /= mean
+        a = smoothed(a, mean, self.alpha)
+        a[mean[:, 0] == 0] = 1.0
         return a
 
     def _draws_a_sample(
-        self, ledger: Ledger, order: Tensor, size: int, target: float | None
+        self, ledger: Ledger, order: Array, size: int, target: float | None
     ) -> tuple[float, float]:
         """Return b / B, and the share of samples that so many draws reach: mean 1 - (1 - g)^b."""
         # Some 7·10⁴ samples tell the share to a thousandth.
-        some, score = within.large_batches(order, size), ledger["score"].numpy()
-        some = list(some)[:: max(1, ledger.num_samples >> 16)]
-        relative = [self._relative(score.take(ids)).ravel() for ids in some]
-        relative = np.concatenate([np.empty(0), *relative])
-        rate, mean = -np.minimum(relative / size, 1 - 1e-6), ledger.population.mean
+        score, relative = ledger["score"].numpy(), [np.empty(0)]
+        pieces = list(within.large_batches(size, order))
+        for (ids,) in pieces[:: max(1, ledger.num_samples >> 16)]:
+            a = self._importance(score.take(ids))
+            relative.append((a / a.mean(axis=1, keepdims=True)).ravel())
+        rate, mean = -np.minimum(np.concatenate(relative) / size, 1 - 1e-6), ledger.population.mean
         rate = np.log1p(rate, out=rate)
         rate *= -size
         draws = self.kappa if target is None else (1 - target) / mean(rate)

@@ -72,8 +72,10 @@ class Omission(GradientMemory):
             require_within(self, "large_batch", "[1, inf)", "samples of a large batch, or None")
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        rows, over, kappa, order = ledger.num_rows, ledger.population, self.share(epoch), None
-        if self.large_batch is None:
+        rows, over, kappa = ledger.num_rows, ledger.population, self.share(epoch)
+        # With large batches everything lies in the epoch's order, which they are cut from.
+        order = None if self.large_batch is None else epoch.order(ledger.everyone)
+        if order is None:
             a = neutral(ledger["score"].numpy())
             a = smoothed(a, ledger.mean(torch.from_numpy(a)), self.alpha)
             chance = draws.inclusion_probabilities(
@@ -81,25 +83,24 @@ class Omission(GradientMemory):
             )
             del a
         else:
-            order = epoch.order(ledger.everyone)
-            chance = self._chances(ledger, order, self.large_batch, kappa)
+            chance = self._chances(ledger, order, kappa)
         if self.sampling == "bernoulli":
             kept = draws.bernoulli(chance, epoch.draws.uniform(rows, "selection", torch.float64))
         else:
-            # Σ p is κ B over each large batch, so in the epoch's order each has its number. Without
-            # them an order inside blocks will do, as the sum runs on from one to the next.
-            order = epoch.draws.local_order(rows, "systematic order") if order is None else order
+            # Σ p is κ B over each large batch, so as they lie each has its number. Without them an
+            # order inside blocks will do, as the sum runs on from one to the next.
+            local = epoch.draws.local_order(rows, "systematic order") if order is None else None
             offset = epoch.draws.number("systematic offset")
-            kept = draws.systematic(chance, order, offset, over)
+            kept = draws.systematic(chance, local, offset, over)
         # Without smoothing a chance can be 0; its weight is finite, and never used.
         weights = inverse_probability(chance.clamp_(min=1e-30), kappa)
-        return Selection(kept=kept, weights=weights, certain_weight=kappa)
+        return Selection(kept=kept, weights=weights, order=order, certain_weight=kappa)
 
-    def _chances(self, ledger: Ledger, order: Tensor, size: int, kappa: float) -> Tensor:
-        """Return p by row, solved in each large batch by itself."""
+    def _chances(self, ledger: Ledger, order: Tensor, kappa: float) -> Tensor:
+        """Return p in the epoch's order, solved in each large batch by itself."""
         score, chance = ledger["score"].numpy(), np.empty(ledger.num_rows)
-        for ids in within.large_batches(order, size):
+        for ids, p in within.large_batches(self.large_batch or 1, order.numpy(), chance):
             a = neutral(score.take(ids))
             a = smoothed(a, a.mean(axis=1, keepdims=True), self.alpha)
-            chance[ids] = within.probabilities(a, kappa)
+            p[:] = within.probabilities(a, kappa)
         return torch.from_numpy(chance)

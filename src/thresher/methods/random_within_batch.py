@@ -64,10 +64,11 @@ class RandomWithinBatch(Method):
         offset = epoch.draws.number("rounding")
         quotas = within.quotas(sizes, total, offset, ledger.population)
         generator, ties = epoch.draws.generator("selection"), epoch.draws.generator("ties")
-        kept, first = np.empty(rows, dtype=np.bool_), 0
-        for ids in within.large_batches(epoch.order(ledger.everyone), size):
+        order, kept = epoch.order(ledger.everyone), np.empty(rows, dtype=np.bool_)
+        for ids, is_kept in within.large_batches(size, order.numpy(), kept):
             chance = torch.rand(ids.shape, generator=generator, dtype=torch.float32, device="cpu")
             ranks = within.ranks(chance.numpy(), ties)
-            kept[ids] = ranks < quotas[first : first + len(ids), None]
-            first += len(ids)
-        return Selection(kept=torch.from_numpy(kept), certain_weight=total / n)
+            quota, quotas = quotas[: len(ids)], quotas[len(ids) :]
+            np.less(ranks, quota[:, None], out=is_kept)
+        kept = torch.from_numpy(kept)
+        return Selection(kept=kept, order=order, certain_weight=total / n)
