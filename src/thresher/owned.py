@@ -266,7 +266,7 @@ class OwnedProgress(RankProgress):
         # All refuse a plan that is not the saved one, or none does.
         before = state["plan"]
         assert isinstance(before, int)
-        same = {**self._common(), "batches trained": done, "plan before": before}
+        same = {**self._common(), "batches when saved": done, "plan when saved": before}
         told = self._exchange.agree("continuing an epoch", same, {"seen": len(where)})
         self._trained_before, self._batches_before = int(told["seen"].sum()), done
         if done:

@@ -274,7 +274,7 @@ class Pruner:
 
         On several ranks all states are equal at the end of an epoch. In the middle of one, call
         `state_dict(gather=True)` on every rank: a state without the others' scores is refused.
-        With `shard=True` each rank's is of its shard, to be loaded there; gathered, of all samples.
+        With `shard=True` each rank has its own, for a file of its own; gathered, of all samples.
         """
         return checkpoint.packed(self._running(), self.settings, gather=gather)
 

@@ -86,7 +86,7 @@ DIFFERENCES = {
     "always_keep": "protected samples (",
     "labels": "protected samples (",
     "a skipped batch": "batches trained (4 on rank.*; 3 on rank ",
-    "moment": "batches trained (.* on rank 0; .* on rank 1",
+    "moment": "batches when saved (.* on rank 0; .* on rank 1",
 }
 
 

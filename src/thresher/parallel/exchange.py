@@ -22,6 +22,10 @@ _CURES = {
     "batches trained": "Reduce a batch on all ranks or on none: they have to take equal steps",
     "failures": "Look for the error of the rank that has 1: its data set or model failed",
     "plan": "Give every rank the same protected samples and the same checkpoint",
+    "batches when saved": "Load on every rank what it saved at the same moment",
+    "plan when saved": "Load on every rank what it saved at the same moment",
+    "epoch": "Load on every rank what it saved at the same moment, or on none",
+    "protected samples": "Give every rank the same always_keep, labels and min_per_class",
 }
 
 
