@@ -14,10 +14,16 @@ from thresher.scores.classification import (
     named,
 )
 from thresher.scores.cross_entropy import logit_grad_norm
+from thresher.scores.documents import Documents
+from thresher.scores.language_model import token_scores, token_scores_from_hidden
+from thresher.scores.log_probs import target_grad_norm, token_scores_from_log_probs
 from thresher.scores.means import per_sample
 from thresher.scores.scoring import scoring
+from thresher.scores.tokens import TokenScores
 
 __all__ = [
+    "Documents",
+    "TokenScores",
     "confidence",
     "correct",
     "el2n",
@@ -29,4 +35,8 @@ __all__ = [
     "named",
     "per_sample",
     "scoring",
+    "target_grad_norm",
+    "token_scores",
+    "token_scores_from_hidden",
+    "token_scores_from_log_probs",
 ]

@@ -1,16 +1,10 @@
 """The logit-gradient norm of cross entropy, in closed form."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
+from thresher.scores._blocks import block_elements, blocks
 from thresher.scores._precision import at_least_float32 as _at_least_float32
-
-# Logits are read in blocks of this many elements, so that the one temporary of their kind stays in
-# a CPU's cache, and is 64 MB on a GPU, however large batch, sequence and vocabulary are.
-_BLOCK_ELEMENTS = {"cpu": 2**18}
-_BLOCK_ELEMENTS_ELSEWHERE = 2**24
 
 
 @torch.no_grad()
@@ -76,14 +70,14 @@ def _token_norms(
     dtype = _at_least_float32(z)
     weight = None if weight is None else weight.to(dtype)
     labels = y if valid is None else torch.where(valid, y.long(), 0)
-    if 0 < z.numel() <= _block_elements(z):
+    if 0 < z.numel() <= block_elements(z):
         # Small logits: what putting one block together costs is half of everything.
         return _block_norms(z, labels, valid, weight, smoothing)
     if z.ndim == 2:
         wide = None if valid is None else valid.unsqueeze(1)
         return _token_norms(z.unsqueeze(1), y.unsqueeze(1), wide, weight, smoothing).squeeze(1)
     norms = torch.zeros((z.shape[0], max(z.shape[1], 1)), dtype=dtype, device=z.device)
-    for block in _blocks(z):
+    for block in blocks(z):
         of_block = None if valid is None else valid[block]
         norms[block] = _block_norms(z[block], labels[block], of_block, weight, smoothing)
     return norms
@@ -140,24 +134,6 @@ def _residual_norm(z: Tensor, q: Tensor, total: Tensor, pivot: Tensor) -> Tensor
     # The residual sums to zero, so its largest entry, a difference near 1 − 1, is not needed.
     z.scatter_(-1, pivot, 0.0)
     return torch.hypot(torch.linalg.vector_norm(z, dim=-1), z.sum(-1))
-
-
-def _blocks(z: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of samples and tokens that cover z, `(B, T, V)`, in blocks of bounded size."""
-    num_samples, length, num_classes = z.shape
-    num_tokens = max(1, _block_elements(z) // num_classes)
-    if length <= num_tokens:
-        step = num_tokens // max(length, 1)
-        for start in range(0, num_samples if length else 0, step):
-            yield slice(start, start + step), slice(None)
-        return
-    for sample in range(num_samples):
-        for start in range(0, length, num_tokens):
-            yield slice(sample, sample + 1), slice(start, start + num_tokens)
-
-
-def _block_elements(z: Tensor) -> int:
-    return _BLOCK_ELEMENTS.get(z.device.type, _BLOCK_ELEMENTS_ELSEWHERE)
 
 
 def _check_cross_entropy(
