@@ -58,8 +58,10 @@ class _TokenCrossEntropy(torch.autograd.Function):
         return losses.where(valid, 0.0), norms
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    @once_differentiable  # whose type forgets the parameters' names
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, None, None, None]:
         logits, targets, valid, own, rest = ctx.saved_tensors
         smoothing, num_classes = ctx.smoothing, logits.shape[-1]
         outer = grad_outputs[0].to(own.dtype).where(valid, 0.0).unsqueeze(-1)

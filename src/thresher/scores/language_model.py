@@ -10,9 +10,9 @@ from thresher.scores._precision import at_least_float32
 from thresher.scores._token_cross_entropy import token_cross_entropy
 from thresher.scores.tokens import TokenScores
 
-# So many logits are made at once: more than are read at once, as a matrix product wants many tokens.
-_HEAD_ELEMENTS = {"cpu": 2**22}
-_HEAD_ELEMENTS_ELSEWHERE = 2**26
+# So many logits are made at once (128 MB in float32): more than are read at once, as a matrix
+# product wants many tokens.
+_HEAD_ELEMENTS = 2**25
 
 
 def token_scores(
@@ -25,9 +25,10 @@ def token_scores(
 ) -> TokenScores:
     """Return cross entropy and logit-gradient norm of every token; the losses can be trained on.
 
-    The losses are those of `cross_entropy(..., reduction="none")`. Logits are read in blocks: beside
-    them nothing of their size is held, and the backward pass makes one gradient of their size and
-    dtype, where torch's own holds up to three more in float32. The norms come from the same pass.
+    The losses are those of `cross_entropy(..., reduction="none")`. Logits are read in blocks:
+    beside them nothing of their size is held, and the backward pass makes one gradient of their
+    size and dtype, where torch's own holds up to three more in float32. The norms come from the
+    same pass.
     With p = softmax(z), a token's is
 
         ‖p − onehot(y)‖ = (1 − p_y) √(1 + Σ_{c≠y} p_c² / (Σ_{c≠y} p_c)²),
@@ -98,8 +99,8 @@ def token_scores_from_hidden(
     Raises:
         ValueError: as `token_scores`.
 
-    Cost: the head's forward pass, with one token more, in batches of 2²² logits on a CPU (2²⁶
-        elsewhere) or one token, if that is more; and the norm's share as in `token_scores`.
+    Cost: the head's forward pass in batches of 2²⁵ logits (or one token, if that is more), which
+        takes up to a quarter longer than in one piece; and the forward part of `token_scores`.
 
     Example:
         >>> head = torch.nn.Linear(4, 10)
@@ -115,7 +116,7 @@ def token_scores_from_hidden(
         none = hidden.new_zeros(labels.shape, dtype=at_least_float32(hidden))
         return TokenScores(none, none != 0, none)
     num_classes = head(hidden[0, :1]).shape[-1]
-    num_tokens = max(1, _head_elements(hidden) // num_classes)
+    num_tokens = max(1, _HEAD_ELEMENTS // num_classes)
     found = [
         token_scores(
             head(states).unsqueeze(0),
@@ -133,10 +134,6 @@ def token_scores_from_hidden(
         for parts in zip(*((each.losses, each.norms) for each in found), strict=True)
     )
     return TokenScores(losses, labels != ignore_index, norms)
-
-
-def _head_elements(hidden: Tensor) -> int:
-    return _HEAD_ELEMENTS.get(hidden.device.type, _HEAD_ELEMENTS_ELSEWHERE)
 
 
 def _check(values: Tensor, labels: Tensor, label_smoothing: float, name: str) -> None:
