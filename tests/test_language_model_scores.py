@@ -94,12 +94,21 @@ def test_tokens_that_the_model_is_sure_of_keep_their_digits(gap: float) -> None:
     logits.requires_grad_()
     tokens = scores.token_scores(logits, torch.tensor([[0, 3]]))
     missing = 1.0 / (1.0 + math.exp(gap) / 4.0)
-    assert tokens.losses.item() == pytest.approx(-math.log1p(-missing), rel=1e-5)
+    assert tokens.losses.item() == pytest.approx(-math.log1p(-missing), rel=1e-5, abs=0)
     assert tokens.norms is not None
-    assert tokens.norms.item() == pytest.approx(missing * math.sqrt(1.25), rel=1e-5)
+    assert tokens.norms.item() == pytest.approx(missing * math.sqrt(1.25), rel=1e-5, abs=0)
     tokens.loss().sum().backward()
     assert logits.grad is not None
-    assert logits.grad[0, 0, 3].item() == pytest.approx(-missing, rel=1e-5)
+    assert logits.grad[0, 0, 3].item() == pytest.approx(-missing, rel=1e-5, abs=0)
+
+
+def test_ignored_tokens_have_no_gradient_whatever_is_summed() -> None:
+    logits = random((2, 3, 4), 0, torch.float32).requires_grad_()
+    labels = torch.tensor([[0, -100, 2], [-100, -100, -100]])
+    (gradient,) = torch.autograd.grad(
+        scores.token_scores(logits, labels, shift=False).losses.sum(), logits
+    )
+    assert ((gradient != 0).any(-1) == (labels != -100)).all()
 
 
 def test_extreme_logits_are_finite_and_right() -> None:

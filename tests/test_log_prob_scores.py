@@ -90,7 +90,15 @@ def test_sure_tokens_keep_what_their_log_probabilities_keep() -> None:
     log_probs = torch.tensor([[-1e-20, -1e-30]])
     mask = torch.ones(1, 2, dtype=torch.bool)
     bound = scores.target_grad_norm(log_probs, mask, Documents(torch.tensor([[0, 1]]), 2))
-    assert bound.tolist() == pytest.approx([1e-20, 1e-30])
+    assert bound.tolist() == pytest.approx([1e-20, 1e-30], rel=1e-6, abs=0)
+
+
+def test_a_target_of_no_probability_has_its_norm() -> None:
+    log_probs, mask = torch.tensor([[-1e4, -math.inf]]), torch.ones(1, 2, dtype=torch.bool)
+    log_sum_sq = torch.tensor([[math.log(0.25), 0.0]])
+    tokens = scores.token_scores_from_log_probs(log_probs, mask, log_sum_sq_probs=log_sum_sq)
+    assert tokens.norms is not None
+    assert tokens.norms.tolist() == [pytest.approx([math.sqrt(1.25), math.sqrt(2.0)])]
 
 
 def test_tokens_that_do_not_count_may_hold_anything() -> None:
