@@ -30,7 +30,8 @@ def logit_grad_norm(
     where the largest target's entry is minus the sum of the others.
 
     Args:
-        logits: `(B, C)` or `(B, T, V)`, classes last.
+        logits: `(B, C)` or `(B, T, V)`, classes last. For causal language models there is
+            `token_scores`, which shifts labels, knows packed documents and is the loss as well.
         targets: class ids, `(B,)` or `(B, T)`; or class probabilities, the logits' shape.
         weight: of each class, `(C,)`, as in `cross_entropy`.
         label_smoothing: in [0, 1], as in `cross_entropy`.
