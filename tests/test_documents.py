@@ -127,6 +127,29 @@ def test_masked_nan_reaches_neither_the_score_nor_the_gradient() -> None:
         assert gradient.tolist() == [[1.0, 0.0, 0.0]]
 
 
+def test_no_layout_waits_for_the_device_if_it_knows_how_many_there_are() -> None:
+    """A meta tensor has no data: whatever reads it raises."""
+    logits = torch.zeros(2, 6, 9, device="meta", requires_grad=True)
+    places = torch.zeros(2, 6, dtype=torch.int64, device="meta")
+    log_probs = torch.zeros(2, 5, device="meta")
+    every = [
+        scores.token_scores(logits, places),
+        scores.token_scores_from_hidden(logits, torch.nn.Identity(), places),
+        scores.token_scores_from_log_probs(log_probs, log_probs, log_sum_sq_probs=log_probs),
+    ]
+    for documents in (
+        None,
+        Documents.by_position(places, 2),
+        Documents.by_segment(places, 2),
+        Documents.by_length(places[0, :3], (2, 6)),
+    ):
+        for tokens in every:
+            assert tokens.loss(documents).shape == (2,)
+            assert tokens.logit_grad_norm(documents).device.type == "meta"
+            assert tokens.num_tokens(documents).shape == (2,)
+    every[0].loss(documents).sum().backward()
+
+
 def test_labels_outside_of_all_documents_are_refused() -> None:
     tokens = scores.token_scores(torch.zeros(1, 6, 5), torch.ones(1, 6, dtype=torch.int64))
     positions = torch.tensor([[0, 1, 2, 0, 1, 2]])

@@ -209,6 +209,21 @@ def test_norms_have_no_graph_and_inputs_stay_as_they_were() -> None:
         assert not scores.token_scores(logits, labels).loss().requires_grad
 
 
+def test_autocast_changes_nothing() -> None:
+    logits = random((2, 4, 5), 0).to(torch.bfloat16).requires_grad_()
+    labels = labels_of((2, 4), 5, 1)
+
+    def found() -> list[Tensor]:
+        tokens = scores.token_scores(logits, labels)
+        (gradient,) = torch.autograd.grad(tokens.loss().sum(), logits)
+        return [tokens.loss(), tokens.logit_grad_norm(), gradient]
+
+    plain = found()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for ours, theirs in zip(found(), plain, strict=True):
+            assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_nothing_grows_with_the_logits_but_their_gradient(

@@ -27,8 +27,8 @@ def token_scores(
 
     The losses are those of `cross_entropy(..., reduction="none")`. Logits are read in blocks:
     beside them nothing of their size is held, and the backward pass makes one gradient of their
-    size and dtype, where torch's own holds up to three more in float32. The norms come from the
-    same pass.
+    size and dtype, where torch's own makes three tensors of that size in float32. The norms come
+    from the same pass.
     With p = softmax(z), a token's is
 
         ‖p − onehot(y)‖ = (1 − p_y) √(1 + Σ_{c≠y} p_c² / (Σ_{c≠y} p_c)²),

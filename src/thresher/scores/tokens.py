@@ -40,6 +40,9 @@ class TokenScores:
     def loss(self, documents: Documents | None = None, *, reduction: Reduction = "mean") -> Tensor:
         """Return each document's loss; differentiable if the tokens' losses are.
 
+        A trainer that takes the mean over all tokens of a batch gives long documents more weight:
+        its loss is the sum of loss(reduction="sum") over the sum of num_tokens().
+
         Args:
             documents: where several share a row; None means that each row is one.
             reduction: "mean" over the tokens that count, or "sum" of them.
