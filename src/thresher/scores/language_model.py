@@ -81,8 +81,10 @@ def token_scores_from_hidden(
 ) -> TokenScores:
     """Return what `token_scores` would of `head(hidden)`, which is never there as a whole.
 
-    For scoring passes: no graph is built, and the logits of some tokens at a time are made, read
-    and dropped.
+    For scoring passes, as in the `fn` of `scoring`: no graph is built, and the logits of some
+    tokens at a time are made, read and dropped. Of a transformers model, hidden is
+    `model.base_model(...).last_hidden_state` and head `model.get_output_embeddings()`, if nothing
+    else is done to its logits.
 
     Args:
         hidden: the last hidden states, `(B, T, H)`.
