@@ -26,6 +26,9 @@ _JUDGED = 10**8
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", type=float, default=[1e6, 1e7])
+    parser.add_argument(
+        "--largest-alone", type=float, default=math.inf, help="of the sizes, in one process"
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=_ONLY)
     parser.add_argument("--world-size", type=int, default=4, help="processes that share the data")
     parser.add_argument("--prune-ratio", type=float, default=0.3)
@@ -98,9 +101,10 @@ def _model(
     rows, seconds, peaks = list[float](), list[float](), list[float]()
     for size in sizes:
         own = {row.case.split(": ")[1]: row.value for row in alone if f"{size:.0e} " in row.case}
-        rows.append(size)
-        seconds.append(own["seconds"])
-        peaks.append(own["peak"])
+        if own:
+            rows.append(size)
+            seconds.append(own["seconds"])
+            peaks.append(own["peak"])
         found = next(one for one in sharded if one["num_samples"] == size)
         rows.append(size / world)
         seconds.append(found["cpu_of_all"] / world)
@@ -126,9 +130,9 @@ def _checked(
         return []
     model, last = _model(label, alone, sharded, sizes[:-1], world), sharded[-1]
     size = last["num_samples"]
-    own = next(row for row in alone if row.case == f"{size:.0e} {label}: seconds")
+    own = [row.value for row in alone if row.case == f"{size:.0e} {label}: seconds"]
     shares = {
-        "CPU, one process": model.work.seconds(size) / own.value,
+        **{"CPU, one process": model.work.seconds(size) / value for value in own},
         f"CPU, {world} processes": world * model.work.seconds(size / world) / last["cpu_of_all"],
         f"bytes, {world} processes": model.bytes_sharded(size, world) / last["bytes_sent"],
     }
@@ -223,7 +227,8 @@ def main() -> None:
     for kind in ("sharded", "replicated", "models", "extrapolated"):
         more[kind] = []
     for label in given.methods:
-        alone = scale.measure(sizes, given.prune_ratio, [label])
+        small = [size for size in sizes if size <= given.largest_alone]
+        alone = scale.measure(small, given.prune_ratio, [label])
         sharded = [
             _summary(size, ranks.on_ranks("sharded", world, label, size, given.prune_ratio))
             for size in sizes
