@@ -132,10 +132,11 @@ def _checked(
     size = last["num_samples"]
     own = [row.value for row in alone if row.case == f"{size:.0e} {label}: seconds"]
     shares = {
-        **{"CPU, one process": model.work.seconds(size) / value for value in own},
         f"CPU, {world} processes": world * model.work.seconds(size / world) / last["cpu_of_all"],
         f"bytes, {world} processes": model.bytes_sharded(size, world) / last["bytes_sent"],
     }
+    if own:
+        shares["CPU, one process"] = model.work.seconds(size) / own[0]
     return [
         Line("model", f"{size:.0e} {label}: {name}, predicted / measured", share, "x")
         for name, share in shares.items()
