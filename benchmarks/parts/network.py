@@ -141,9 +141,12 @@ class Model:
         }
 
 
-def line(xs: list[float], ys: list[float]) -> tuple[float, float]:
-    """Return the ends c, d >= 0 of y = c + d x by least squares; of one point, a constant."""
-    if len(set(xs)) == 1:
-        return float(np.mean(ys)), 0.0
-    d, c = np.polyfit(xs, ys, 1).tolist()
-    return (float(np.mean(ys)), 0.0) if d <= 0 else (max(0.0, c), d)
+def line(steps: list[float], sent: list[float]) -> tuple[float, float]:
+    """Return the ends c, d of bytes <= c + d steps; d is whole numbers of 8 bytes, as they are.
+
+    The rest of what is sent varies by a round or two of a radix select, whatever the size.
+    """
+    d = 0.0
+    if len(set(steps)) > 1:
+        d = 8 * max(0, math.floor(float(np.polyfit(steps, sent, 1)[0]) / 8 + 0.05))
+    return max(y - d * x for x, y in zip(steps, sent, strict=True)), float(d)
