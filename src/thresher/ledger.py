@@ -179,6 +179,8 @@ class Ledger:
 
 
 def _cloned(column: Tensor) -> Tensor:
+    if not column.numel():  # of which no view has another dtype
+        return column.clone()
     # In numpy's memory, for which it asks for huge pages: random access is a quarter faster.
     memory = torch.from_numpy(np.empty(column.nbytes, dtype=np.uint8))
     return memory.view(column.dtype).copy_(column)
