@@ -200,6 +200,11 @@ def the_epoch_after_next() -> None:
     Pruner(InfoBatch(), epochs=5, num_samples=N).plan(2)
 
 
+def a_loader_rebuilt_by_its_arguments() -> None:
+    _, loader = wrapped()
+    type(loader)(loader.dataset, loader.batch_size)
+
+
 def an_epoch_without_a_batch() -> None:
     pruner = Pruner(RandomPruning(prune_ratio=0.9), epochs=5)
     iter(pruner.wrap(plain(drop_last=True)))
@@ -252,6 +257,10 @@ MISTAKES: dict[Callable[[], None], tuple[type[ThresherError], str]] = {
     an_id_that_is_not_planned: (errors.UnplannedIdError, r"only samples of its plan \(6 of 12\)"),
     an_id_that_does_not_exist: (errors.UnplannedIdError, r"samples \[12\]"),
     the_epoch_after_next: (errors.EpochError, r"plan\(2\); expected: 0, in progress, or 1"),
+    a_loader_rebuilt_by_its_arguments: (
+        errors.LoaderReplacedError,
+        "rebuilt the wrapped loader.*as pruner.wrap returned it",
+    ),
     an_epoch_without_a_batch: (errors.EmptyEpochError, "1 samples.*drop_last=False"),
     a_state_of_another_method: (errors.CheckpointError, r"InfoBatch\(.*RePB\("),
     ranks_with_different_batches: (

@@ -23,19 +23,19 @@ class Course:
     def __init__(self, dataset: Any, clock: Clock, grid: Grid) -> None:
         self.dataset = dataset
         self.grid = grid
-        self._clock = clock
+        self.clock = clock
 
     def next_pass(self) -> tuple[Progress, int]:
         """Return the plan that a new pass goes over, and how many of its positions it trains."""
         size = len(self.dataset)
-        if size != self._clock.budget.num_samples:
+        if size != self.clock.budget.num_samples:
             raise DatasetChangedError(
                 f"The data set has {size} samples",
-                f"{self._clock.budget.num_samples}, as when training began",
+                f"{self.clock.budget.num_samples}, as when training began",
                 "Ids are positions in the data set, so it must keep its length; "
                 "for a changed one start a new Pruner",
             )
-        progress = self._clock.next(self.stop(self._clock.current))
+        progress = self.clock.next(self.stop(self.clock.current))
         stop = self.stop(progress)
         if progress.stop(self.grid) == 0:
             self._refuse_empty(progress)
@@ -58,7 +58,7 @@ class Course:
 
         On several ranks it is the last one when the run is over: nobody answers then.
         """
-        clock = self._clock
+        clock = self.clock
         current = clock.current
         is_done = current.seen >= self.stop(current)
         is_over = clock.team.are_many and clock.is_last
@@ -66,7 +66,7 @@ class Course:
 
     def stop(self, progress: Progress) -> int:
         """Return how many of a plan's positions a pass trains: within batches and the budget."""
-        return progress.stop(self.grid, self._clock.batches_left(progress))
+        return progress.stop(self.grid, self.clock.batches_left(progress))
 
     def num_batches(self, num_samples: int) -> int:
         """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""

@@ -43,6 +43,10 @@ class AlreadyWrappedError(ThresherError):
     """The loader already yields plans."""
 
 
+class LoaderReplacedError(ThresherError):
+    """A framework rebuilt the wrapped loader, or put its sampler into a loader of its own."""
+
+
 class DatasetChangedError(ThresherError):
     """The data set has another length than the one the ledger was made for."""
 

@@ -24,9 +24,10 @@ from thresher.errors import (
 from thresher.hand import Hand
 from thresher.judging import Judge
 from thresher.progress import Feed, Progress
+from thresher.replaced import refuse_rebuilt, refuse_taken
 from thresher.stateful import Stateful, planned_base
 from thresher.steps import Place
-from thresher.tagging import RequestedBatches, is_bulk, iter_quietly, tagged
+from thresher.tagging import RequestedBatches, TaggedCollate, is_bulk, iter_quietly, tagged
 
 
 @final
@@ -43,6 +44,7 @@ class PlannedSampler(DistributedSampler[Any]):
         self._course = course
 
     def __iter__(self) -> Iterator[int]:
+        refuse_taken()
         progress, stop = self._course.next_pass()
         return progress.ids_ahead(stop)
 
@@ -88,6 +90,16 @@ class PlannedLoader(DataLoader[Any]):
     """
 
     _thresher: _Drive
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        refuse_rebuilt()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # What a framework sets later, such as a worker_init_fn, is for those who fetch.
+        if not name.startswith("_"):
+            inner = self._thresher.inner
+            setattr(inner, name, TaggedCollate(value) if name == "collate_fn" else value)
 
     @property
     def batch_ids(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Thresher inside trainers; each module imports its framework, and nothing imports them."""
