@@ -28,7 +28,7 @@ class Classifier(L.LightningModule):
         self.net = by_hand.network()
         self.batches, self.rates, self.leftover = Epochs(), list[float](), 0.0
         self.lengths = list[int]()
-        self._leaves_epoch = leaves_epoch
+        self._leaves_epoch, self._begins = leaves_epoch, False
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         ids, x, y = batch
@@ -45,7 +45,14 @@ class Classifier(L.LightningModule):
         optimizer, schedule = by_hand.optimizer_of(self, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        # Lightning clears gradients before the backward pass of the first batch of a step.
+        if self._begins:
+            self._begins = False
+            self.leftover = max(self.leftover, by_hand.largest_gradient(self.net))
+
     def on_train_epoch_start(self) -> None:
+        self._begins = True
         self.lengths.append(int(self.trainer.num_training_batches))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
@@ -53,7 +60,6 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.leftover = max(self.leftover, by_hand.largest_gradient(self.net))
 
 
 def quietly() -> None:

@@ -26,6 +26,12 @@ LIMIT = 60.0
 """Seconds after which ranks are said to hang."""
 
 
+def preload(module: str) -> None:
+    """Let that process import a slow module, too; call it before the first rank is started."""
+    _PRELOADED.append(module)
+    _CONTEXT.set_forkserver_preload(_PRELOADED)
+
+
 class Raised(NamedTuple):
     """What a rank raised."""
 
