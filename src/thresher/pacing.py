@@ -114,6 +114,10 @@ class PacedScheduler(LRScheduler):
     its epoch begins, and is taken off before the next, so that it never compounds.
 
     Other attributes are the inner scheduler's. Cost: at most K inner steps an epoch.
+
+    Attributes:
+        calls_per_step: c calls of `step` are one optimizer step, and c inner steps too; Accelerate
+            makes one for each process.
     """
 
     # LRScheduler's constructor would take a first step of its own.
@@ -140,6 +144,7 @@ class PacedScheduler(LRScheduler):
         self._advanced = 0
         self._factor = factor
         self._has_warned = False
+        self.calls_per_step = 1
 
     def step(self, *args: Any, **kwargs: Any) -> None:
         """Advance; per epoch, arguments such as ReduceLROnPlateau's metric go to the inner one."""
@@ -165,13 +170,14 @@ class PacedScheduler(LRScheduler):
                 "pruner.wrap(loader) before the first scheduler.step()",
                 "In a loop without a DataLoader use pace(scheduler, per='epoch')",
             )
+        planned, full = planned * self.calls_per_step, full * self.calls_per_step
         if position.epoch != self._epoch:
             self._epoch, self._calls = position.epoch, 0
         self._calls += 1
         if self._calls > planned and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"scheduler.step() was called more often than the {planned} optimizer steps "
+                f"scheduler.step() was called more often than the {position.planned} optimizer steps "
                 f"planned for epoch {position.epoch}; expected: once an optimizer step. "
                 "If gradients are accumulated, tell Pruner(accumulation_steps=...).",
                 ThresherWarning,

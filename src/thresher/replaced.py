@@ -33,7 +33,8 @@ _FRAMEWORKS = {
     "accelerate": Framework(
         "Accelerate",
         "Wrap with thresher.integrations.accelerate.wrap(accelerator, pruner, loader) instead of "
-        "pruner.wrap(loader); accelerator.prepare leaves that loader alone",
+        "pruner.wrap(loader); accelerator.prepare leaves that loader alone. Of a resumed epoch it "
+        "yields what is left, so skip_first_batches is not needed",
     ),
     "ray": Framework(
         "Ray Train", "Call ray.train.torch.prepare_data_loader(loader, add_dist_sampler=False)"

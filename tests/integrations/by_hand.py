@@ -75,7 +75,9 @@ def steps_of(batch_size: int, accumulation: int) -> int:
     return -(-(-(-SIZE // batch_size)) // accumulation) * EPOCHS
 
 
-def by_hand(batch_size: int = BATCH, accumulation: int = 1, method: Method | None = None) -> Trained:
+def by_hand(
+    batch_size: int = BATCH, accumulation: int = 1, method: Method | None = None
+) -> Trained:
     """Train with a loop of one's own."""
     model, pruner = network(), pruner_of(accumulation, method)
     optimizer, schedule = optimizer_of(model, steps_of(batch_size, accumulation))
@@ -104,9 +106,7 @@ def trained(
 
 
 def largest_gradient(model: nn.Module) -> float:
-    return max(
-        0.0 if p.grad is None else p.grad.abs().max().item() for p in model.parameters()
-    )
+    return max(0.0 if p.grad is None else p.grad.abs().max().item() for p in model.parameters())
 
 
 def ids_of(runs: list[Trained], epoch: int) -> list[int]:

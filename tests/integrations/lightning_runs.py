@@ -72,7 +72,8 @@ def quietly() -> None:
         ".*treespec, LeafSpec",
         ".*`isinstance\\(treespec, LeafSpec\\)`",
         ".*Checkpoint directory .* exists and is not empty",
-        ".*have no logger configured",
+        ".*Be aware that when using `ckpt_path`",
+        ".*You requested to overfit",
         ".*You defined a `validation_step` but have no `val_dataloader`",
     ):
         warnings.filterwarnings("ignore", message)

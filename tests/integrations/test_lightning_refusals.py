@@ -63,13 +63,13 @@ class Rarely(Classifier):
 
 
 def test_a_scheduler_that_is_stepped_now_and_then_is_refused() -> None:
-    with pytest.raises(SettingError, match="every 2 batches.*estimated_stepping_batches"):
+    with pytest.raises(SettingError, match=r"every 2 batches.*estimated_stepping_batches"):
         fit(module=Rarely())
 
 
 def test_several_loaders_are_refused() -> None:
     loaders = {name: DataLoader(by_hand.data(), BATCH) for name in "ab"}
-    with pytest.raises(SamplerError, match="a dict.*concatenate"):
+    with pytest.raises(SamplerError, match=r"a dict.*concatenate"):
         fit(loader=loaders)
 
 
@@ -99,5 +99,5 @@ def test_lightning_leaves_the_wrapped_loader_alone_or_is_told_the_switch() -> No
         DataLoader(by_hand.data(), BATCH)
     )
     assert isinstance(loader.sampler, DistributedSampler), "which Lightning never replaces"
-    with pytest.raises(LoaderReplacedError, match="Lightning rebuilt.*DataPruning"):
+    with pytest.raises(LoaderReplacedError, match=r"Lightning rebuilt.*DataPruning"):
         _update_dataloader(loader, SequentialSampler(by_hand.data()))

@@ -34,7 +34,7 @@ def _package() -> Any:
     )
 
 
-_Callback = cast("Any", _package().Callback)
+_Callback: Any = _package().Callback
 
 
 @final
@@ -168,5 +168,5 @@ def reduce(module: Any, losses: Tensor, *, scores: batch.Scores | None = None) -
     if trainer.training:
         for callback in trainer.callbacks:
             if isinstance(callback, DataPruning):
-                return cast("Pruner", callback.pruner).reduce(losses, scores=scores)
+                return callback.pruner.reduce(losses, scores=scores)
     return losses.mean()

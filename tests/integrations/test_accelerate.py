@@ -1,0 +1,142 @@
+"""An Accelerate loop trains the planned samples with their weights, in each mode or is told why not."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from integrations import by_hand
+from integrations.accelerate_runs import accelerator_of, fit, on_rank
+from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
+from parallel.processes import Raised, on_ranks, preload, succeed
+from thresher.errors import AlreadyWrappedError, LoaderReplacedError, SettingError
+from thresher.integrations.accelerate import pace, wrap
+
+preload("accelerate")
+
+MODES: dict[str, dict[str, Any]] = {
+    "even": {},
+    "uneven": {"even_batches": False},
+    "split": {"split_batches": True},
+    "seedable": {"use_seedable_sampler": True},
+}
+
+
+def fits(size: int, accumulation: int = 1, **options: Any) -> list[Trained]:
+    """The ranks of a run."""
+    if size == 1:
+        return [fit(accumulation, **options)]
+    return succeed(on_rank, size, accumulation, options)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 2])
+def test_it_trains_what_a_hand_written_loop_does(size: int, mode: str, accumulation: int) -> None:
+    total = BATCH if mode == "split" else BATCH * size
+    whole = by_hand.by_hand(total, accumulation)
+    rates = designed(total, accumulation)
+    runs = fits(size, accumulation, **MODES[mode])
+    require_same(runs, whole, rates=rates, exact=size == 1)
+
+
+def refused(rank: int, options: dict[str, Any]) -> None:
+    pruner = by_hand.pruner_of()
+    wrap(accelerator_of(**options), pruner, DataLoader(by_hand.data(), BATCH, shuffle=True))
+
+
+def test_dispatching_batches_is_refused_by_name_on_every_rank() -> None:
+    message = "dispatch_batches=True.*each rank reads its own part"
+    with pytest.raises(SettingError, match=message):
+        refused(0, {"dispatch_batches": True})
+    for each in on_ranks(refused, 2, {"dispatch_batches": True}):
+        assert isinstance(each, Raised)
+        assert "dispatch_batches=True) reads all data on one rank" in each.message
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_saved_anywhere_continues_with_the_very_next_batch(size: int, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    places = [(2, 1), (2, 2), (3, 3)] if size == 1 else [(2, 1), (3, 2)]
+    whole = fits(size, folder=folder, saves=places)
+    for epoch, number in places:
+        late = fits(size, resumed=f"{folder}/{epoch}-{number}")
+        for ours, theirs in zip(late, whole, strict=True):
+            assert ours.batches[epoch] == theirs.batches[epoch][number:]
+            for later in range(epoch + 1, EPOCHS):
+                assert ours.batches[later] == theirs.batches[later]
+            assert ours.planned == theirs.planned
+            assert ours.rates == theirs.rates[epoch:]
+            assert torch.equal(ours.weights, theirs.weights)
+
+
+def doubly(rank: int) -> None:
+    accelerator = accelerator_of()
+    pruner = by_hand.pruner_of()
+    loader = pruner.wrap(DataLoader(by_hand.data(), BATCH, shuffle=True))
+    loader = accelerator.prepare(loader)
+    for ids, *_ in loader:
+        pruner.reduce(ids.float())
+
+
+def test_a_loader_that_accelerate_would_shard_once_more_is_refused_with_the_cure() -> None:
+    with pytest.raises(LoaderReplacedError, match=r"Accelerate put.*accelerate\.wrap\(accel"):
+        doubly(0)
+    for each in on_ranks(doubly, 2):
+        assert isinstance(each, Raised)
+        assert each.kind == "LoaderReplacedError"
+        assert "Accelerate put the sampler of the wrapped loader into" in each.message
+
+
+def test_skipping_batches_of_a_wrapped_loader_is_refused() -> None:
+    accelerator, pruner = accelerator_of(), by_hand.pruner_of()
+    loader = wrap(accelerator, pruner, DataLoader(by_hand.data(), BATCH))
+    with pytest.raises(LoaderReplacedError, match="skip_first_batches is not needed"):
+        next(iter(accelerator.skip_first_batches(loader, 2)))
+
+
+def test_what_is_prepared_already_is_refused() -> None:
+    accelerator, pruner = accelerator_of(), by_hand.pruner_of()
+    optimizer, schedule = by_hand.optimizer_of(by_hand.network(), 10)
+    _, prepared, loader = accelerator.prepare(
+        optimizer, schedule, DataLoader(by_hand.data(), BATCH)
+    )
+    with pytest.raises(SettingError, match="the scheduler you built"):
+        pace(accelerator, pruner, prepared)
+    with pytest.raises(SettingError, match="the loader you built"):
+        wrap(accelerator, pruner, loader)
+    wrapped = pruner.wrap(DataLoader(by_hand.data(), BATCH))
+    with pytest.raises(AlreadyWrappedError):
+        wrap(accelerator, by_hand.pruner_of(), wrapped)
+
+
+def test_another_number_of_accumulated_batches_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"Set Pruner\(accumulation_steps=3\)"):
+        fit(3, pruner=by_hand.pruner_of(1))
+
+
+def test_a_batch_that_ranks_cannot_split_is_refused() -> None:
+    for each in on_ranks(on_rank, 2, 1, {"split_batches": True, "batch_size": 5}):
+        assert isinstance(each, Raised)
+        assert "a multiple of the number of ranks" in each.message
+
+
+def test_a_loop_that_is_left_early_leaves_accelerate_as_it_was() -> None:
+    accelerator, pruner = accelerator_of(), by_hand.pruner_of()
+    loader = wrap(accelerator, pruner, DataLoader(by_hand.data(), BATCH, shuffle=True))
+    for ids, *_ in loader:
+        assert accelerator.gradient_state.in_dataloader
+        pruner.reduce(ids.float())
+        break
+    assert not accelerator.gradient_state.in_dataloader
+    ends = []
+    for ids, *_ in loader:
+        ends.append(accelerator.gradient_state.end_of_dataloader)
+        pruner.reduce(ids.float())
+    assert ends.count(True) == 1
+    assert not any(earlier and not later for earlier, later in pairwise(ends))
