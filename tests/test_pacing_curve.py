@@ -55,6 +55,15 @@ def test_with_accumulation_too(kind: type) -> None:
 
 
 @every_scheduler
+def test_a_framework_may_call_it_several_times_in_one_optimizer_step(kind: type) -> None:
+    loop = Loop(Scripted(), lambda optimizer, total: SCHEDULERS[kind](optimizer, 3 * total))
+    loop.scheduler.calls_per_step = 3
+    step = loop.scheduler.step
+    loop.scheduler.step = lambda: [step() for _ in range(3)]  # type: ignore[method-assign]
+    assert loop.run().ends == bare(kind, 3 * N)[3 * N :: 3 * N]
+
+
+@every_scheduler
 def test_an_early_break_is_caught_up_by_the_next_epoch(kind: type) -> None:
     loop = Loop(Scripted(), SCHEDULERS[kind], breaks=(4, 5, 2)).run()
     curve = bare(kind, N)

@@ -81,6 +81,6 @@ def fit(
     return by_hand.trained(batches, pruner, rates, accelerator.unwrap_model(model), leftover)
 
 
-def on_rank(rank: int, accumulation: int, options: dict[str, Any]) -> Trained:
-    """`fit` as a rank of several."""
-    return fit(accumulation, **options)
+def on_rank(rank: int, runs: list[dict[str, Any]]) -> list[Trained]:
+    """`fit` as a rank of several, a run for each set of arguments."""
+    return [fit(**arguments) for arguments in runs]

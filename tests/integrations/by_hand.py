@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any, NamedTuple
 
 import torch
@@ -72,17 +73,18 @@ def pruner_of(accumulation: int = 1, method: Method | None = None) -> Pruner:
 
 def steps_of(batch_size: int, accumulation: int) -> int:
     """Optimizer steps of an unpruned run."""
-    return -(-(-(-SIZE // batch_size)) // accumulation) * EPOCHS
+    return ceil(ceil(SIZE / batch_size) / accumulation) * EPOCHS
 
 
 def by_hand(
-    batch_size: int = BATCH, accumulation: int = 1, method: Method | None = None
+    batch_size: int = BATCH, accumulation: int = 1, method: Method | None = None, calls: int = 1
 ) -> Trained:
-    """Train with a loop of one's own."""
+    """Train with a loop of one's own, whose scheduler makes so many steps in one of training."""
     model, pruner = network(), pruner_of(accumulation, method)
-    optimizer, schedule = optimizer_of(model, steps_of(batch_size, accumulation))
+    optimizer, schedule = optimizer_of(model, calls * steps_of(batch_size, accumulation))
     loader = pruner.wrap(DataLoader(data(), batch_size, shuffle=True))
     scheduler = pruner.pace(schedule)
+    scheduler.calls_per_step = calls
     batches, rates = Epochs(), list[float]()
     for epoch in range(EPOCHS):
         batches[epoch], length = [], len(loader)
@@ -92,7 +94,8 @@ def by_hand(
             if number % accumulation == 0 or number == length:
                 optimizer.step()
                 optimizer.zero_grad()
-                scheduler.step()
+                for _ in range(calls):
+                    scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"])
     return trained(batches, pruner, rates, model, 0.0)
 

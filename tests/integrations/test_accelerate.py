@@ -1,4 +1,4 @@
-"""An Accelerate loop trains the planned samples with their weights, in each mode or is told why not."""
+"""An Accelerate loop trains the planned samples with their weights, or is told why not."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def fits(size: int, accumulation: int = 1, **options: Any) -> list[Trained]:
-    """The ranks of a run."""
+def fits(size: int, *runs: dict[str, Any]) -> list[list[Trained]]:
+    """The ranks of each run."""
     if size == 1:
-        return [fit(accumulation, **options)]
-    return succeed(on_rank, size, accumulation, options)
+        return [[fit(**arguments)] for arguments in runs]
+    return [list(ranks) for ranks in zip(*succeed(on_rank, size, list(runs)), strict=True)]
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [1, 2])
-def test_it_trains_what_a_hand_written_loop_does(size: int, mode: str, accumulation: int) -> None:
-    total = BATCH if mode == "split" else BATCH * size
-    whole = by_hand.by_hand(total, accumulation)
-    rates = designed(total, accumulation)
-    runs = fits(size, accumulation, **MODES[mode])
-    require_same(runs, whole, rates=rates, exact=size == 1)
+def test_it_trains_what_a_hand_written_loop_does_in_every_mode(size: int) -> None:
+    cases = [(mode, accumulation) for mode in MODES for accumulation in (1, 3)]
+    runs = fits(size, *[{"accumulation": many, **MODES[mode]} for mode, many in cases])
+    for (mode, accumulation), ranks in zip(cases, runs, strict=True):
+        total, calls = (BATCH, 1) if mode == "split" else (BATCH * size, size)
+        whole = by_hand.by_hand(total, accumulation, calls=calls)
+        require_same(ranks, whole, rates=designed(total, accumulation), exact=size == 1)
 
 
 def refused(rank: int, options: dict[str, Any]) -> None:
@@ -63,9 +62,9 @@ def test_dispatching_batches_is_refused_by_name_on_every_rank() -> None:
 def test_a_run_saved_anywhere_continues_with_the_very_next_batch(size: int, tmp_path: Path) -> None:
     folder = str(tmp_path)
     places = [(2, 1), (2, 2), (3, 3)] if size == 1 else [(2, 1), (3, 2)]
-    whole = fits(size, folder=folder, saves=places)
-    for epoch, number in places:
-        late = fits(size, resumed=f"{folder}/{epoch}-{number}")
+    (whole,) = fits(size, {"folder": folder, "saves": places})
+    resumed = fits(size, *[{"resumed": f"{folder}/{epoch}-{number}"} for epoch, number in places])
+    for (epoch, number), late in zip(places, resumed, strict=True):
         for ours, theirs in zip(late, whole, strict=True):
             assert ours.batches[epoch] == theirs.batches[epoch][number:]
             for later in range(epoch + 1, EPOCHS):
@@ -121,7 +120,7 @@ def test_another_number_of_accumulated_batches_is_refused() -> None:
 
 
 def test_a_batch_that_ranks_cannot_split_is_refused() -> None:
-    for each in on_ranks(on_rank, 2, 1, {"split_batches": True, "batch_size": 5}):
+    for each in on_ranks(on_rank, 2, [{"split_batches": True, "batch_size": 5}]):
         assert isinstance(each, Raised)
         assert "a multiple of the number of ranks" in each.message
 
