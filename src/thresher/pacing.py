@@ -177,8 +177,8 @@ class PacedScheduler(LRScheduler):
         if self._calls > planned and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"scheduler.step() was called more often than the {position.planned} optimizer steps "
-                f"planned for epoch {position.epoch}; expected: once an optimizer step. "
+                f"scheduler.step() was called more often than the {position.planned} optimizer "
+                f"steps planned for epoch {position.epoch}; expected: once an optimizer step. "
                 "If gradients are accumulated, tell Pruner(accumulation_steps=...).",
                 ThresherWarning,
                 stacklevel=3,

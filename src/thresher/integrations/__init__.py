@@ -1,1 +1,1 @@
-"""Thresher inside trainers; each module imports its framework, and nothing imports them."""
+"""Thresher inside other people's trainers: one package each, which imports its framework itself."""

@@ -35,7 +35,8 @@ def wrap(
     `accelerator.accumulate` leaves no gradient behind, and has `accelerator.save_state` save the
     pruner, in the middle of an epoch gathered from all ranks. Every rank trains its part of each
     global batch. With `split_batches` the loader's batch size is that of all ranks. `even_batches`
-    or not, ranks take equally many steps, and a sample that only fills the last batch does not count.
+    or
+    not, ranks take equally many steps, and copies that only fill the last batch do not count.
 
     Args:
         accelerator: as many accumulation steps as the pruner.
@@ -198,7 +199,7 @@ def _require_data_ranks(accelerator: Any) -> None:
             f"{ranks}, as torch.distributed has it",
             "Train with DDP or FSDP, under torchrun or accelerate launch",
         )
-    mesh = accelerator.parallelism_config
+    mesh = getattr(accelerator, "parallelism_config", None)  # since 1.10
     if mesh is not None and (mesh.tp_enabled or mesh.cp_enabled):
         raise SettingError(
             "Accelerator(parallelism_config=...) has ranks that train on the same samples",

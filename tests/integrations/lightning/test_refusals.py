@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 from integrations import by_hand
 from integrations.by_hand import BATCH, EPOCHS
-from integrations.lightning_runs import Classifier, fit, saved
+from integrations.lightning.runs import Classifier, fit, saved
 from thresher import Pruner, RandomPruning
 from thresher.errors import (
     AlreadyWrappedError,

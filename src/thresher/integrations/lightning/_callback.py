@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from thresher import batch
 from thresher.errors import CheckpointError, NotIteratedError
-from thresher.integrations._lightning_epochs import EpochLoader, epochwise, finish_epoch
-from thresher.integrations._lightning_settings import require_one_loader, require_trainable
+from thresher.integrations.lightning._epochs import EpochLoader, epochwise, finish_epoch
+from thresher.integrations.lightning._settings import require_one_loader, require_trainable
 from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
 

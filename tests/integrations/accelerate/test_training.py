@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from integrations import by_hand
-from integrations.accelerate_runs import accelerator_of, fit, on_rank
+from integrations.accelerate.runs import accelerator_of, fit, on_rank
 from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
 from parallel.processes import Raised, on_ranks, preload, succeed
 from thresher.errors import AlreadyWrappedError, LoaderReplacedError, SettingError

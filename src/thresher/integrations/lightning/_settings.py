@@ -34,7 +34,7 @@ def require_trainable(trainer: Any, module: Any, pruner: Pruner) -> None:
 def _require_whole_epochs(trainer: Any) -> None:
     if trainer.overfit_batches > 0:
         raise SettingError(
-            f"Trainer(overfit_batches={trainer.overfit_batches}) replaces the sampler of the loader",
+            f"Trainer(overfit_batches={trainer.overfit_batches}) replaces the loader's sampler",
             "overfit_batches=0.0",
             "To overfit on a few samples, train on a torch.utils.data.Subset",
         )
