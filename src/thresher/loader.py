@@ -96,9 +96,9 @@ class PlannedLoader(DataLoader[Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
+        inner = self._thresher.inner
         # What a framework sets later, such as a worker_init_fn, is for those who fetch.
-        if not name.startswith("_"):
-            inner = self._thresher.inner
+        if not name.startswith("_") and hasattr(inner, name):
             setattr(inner, name, TaggedCollate(value) if name == "collate_fn" else value)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 from lightning.fabric.utilities.data import _update_dataloader
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder
 from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 from integrations import by_hand
@@ -31,6 +31,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "reloading": ({"reload_dataloaders_every_n_epochs": 1}, "one data set for the whole run"),
     "a number of batches": ({"val_check_interval": 3}, "may have fewer.*such as 0.5"),
     "accumulation": ({"accumulate_grad_batches": 2}, r"Set Pruner\(accumulation_steps=2\)"),
+    "a search": ({"callbacks": [LearningRateFinder()]}, "LearningRateFinder.*without DataPruning"),
     "a schedule of it": (
         {"callbacks": [GradientAccumulationScheduler({0: 1, 2: 2})]},
         "one number for the whole run",

@@ -65,6 +65,13 @@ def _require_whole_epochs(trainer: Any) -> None:
 def _require_same_steps(trainer: Any, module: Any, pruner: Pruner) -> None:
     settings = pruner.settings
     names = [type(callback).__name__ for callback in trainer.callbacks]
+    finders = {"LearningRateFinder", "BatchSizeFinder"} & set(names)
+    if finders:
+        raise SettingError(
+            f"{finders.pop()} trains on the loader before the run begins",
+            "a Trainer of its own, without DataPruning",
+            "Search first, and build the run with what was found",
+        )
     if "GradientAccumulationScheduler" in names:
         raise SettingError(
             "A GradientAccumulationScheduler changes how many batches make an optimizer step",
