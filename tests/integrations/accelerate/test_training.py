@@ -74,6 +74,24 @@ def test_a_run_saved_anywhere_continues_with_the_very_next_batch(size: int, tmp_
             assert torch.equal(ours.weights, theirs.weights)
 
 
+def gathered(rank: int) -> list[tuple[list[int], list[int]]]:
+    """What `gather_for_metrics` makes of every step, and what this rank trained."""
+    accelerator, pruner = accelerator_of(), by_hand.pruner_of()
+    loader = wrap(accelerator, pruner, DataLoader(by_hand.data(), BATCH, shuffle=True))
+    found = []
+    for ids, *_ in loader:
+        pruner.reduce(ids.float())
+        found.append((accelerator.gather_for_metrics(ids).tolist(), ids.tolist()))
+    return found
+
+
+def test_metrics_of_training_batches_count_no_copies() -> None:
+    ranks = succeed(gathered, 2)
+    everyone = [id_ for ids, _ in ranks[0] for id_ in ids]
+    assert sorted(everyone) == list(range(by_hand.SIZE)), "an odd number"
+    assert sum(len(ids) for rank in ranks for _, ids in rank) == by_hand.SIZE + 1
+
+
 def doubly(rank: int) -> None:
     accelerator = accelerator_of()
     pruner = by_hand.pruner_of()

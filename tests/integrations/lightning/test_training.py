@@ -17,7 +17,7 @@ from integrations import by_hand
 from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
 from integrations.lightning.runs import Classifier, fit, on_rank, quietly, saved
 from parallel.processes import preload, succeed
-from thresher import Full, RandomPruning
+from thresher import Full, Pruner, RandomPruning
 from thresher.online import SelectiveBackprop
 from thresher.scores import scoring
 
@@ -171,6 +171,49 @@ def test_an_online_method_chooses_with_the_module_as_it_is() -> None:
     assert [len(batches) for batches in run.batches.values()] == module.lengths
     assert sum(module.lengths) < 0.7 * EPOCHS * -(-by_hand.SIZE // BATCH)
     assert run.rates == designed(BATCH, 1)
+
+
+class Manual(Classifier):
+    """Steps by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+
+
+def test_a_module_that_steps_by_itself_gets_the_paced_scheduler() -> None:
+    whole = by_hand.by_hand()
+    require_same([fit(module=Manual())], whole, rates=designed(BATCH, 1), exact=True)
+
+
+def test_a_budget_of_steps_is_kept() -> None:
+    pruner = Pruner(RandomPruning(prune_ratio=0.3), steps=30)
+    module = Classifier()
+    run = fit(pruner=pruner, module=module, max_epochs=-1, max_steps=30)
+    assert pruner.finished
+    assert sum(len(batches) for batches in run.batches.values()) == 30
+    assert run.rates[-1] == 0, "after as many steps as the scheduler was built for"
+
+
+def test_lightnings_seeding_of_workers_reaches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_SEED_WORKERS", "1")
+    loader: DataLoader[Any] = DataLoader(by_hand.data(), BATCH, num_workers=1)
+    inner: list[Any] = []
+
+    class Look(L.Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            inner.append(trainer.train_dataloader._thresher.inner)
+
+    fit(loader=loader, callbacks=[Look()])
+    assert inner[0].worker_init_fn is not None
 
 
 _OTHER_NAME = """

@@ -14,7 +14,11 @@ from torch.utils.data import DataLoader
 from thresher import batch
 from thresher.errors import CheckpointError, NotIteratedError
 from thresher.integrations.lightning._epochs import EpochLoader, epochwise, finish_epoch
-from thresher.integrations.lightning._settings import require_one_loader, require_trainable
+from thresher.integrations.lightning._settings import (
+    require_one_loader,
+    require_paceable,
+    require_trainable,
+)
 from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
 
@@ -72,13 +76,23 @@ class DataPruning(_Callback):
         self._loader: EpochLoader | None = None
         self._reloads_before: int | None = None
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Wrap the train loader and pace the schedulers.
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Refuse what does not go with planned epochs, before other callbacks begin to train.
 
         Raises:
             SettingError: the Trainer was told something that planned epochs do not allow.
         """
-        require_trainable(trainer, pl_module, self.pruner)
+        if stage == "fit":
+            require_trainable(trainer, pl_module, self.pruner)
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Wrap the train loader and pace the schedulers.
+
+        Raises:
+            SettingError: a scheduler cannot be paced.
+            ThresherError: the loader cannot be wrapped, as in `Pruner.wrap`.
+        """
+        require_paceable(trainer)
         loop = trainer.fit_loop
         # The Trainer has no public way to exchange a loader that a hook of the module returns, nor
         # to do so after the schedulers were built for the unpruned one.

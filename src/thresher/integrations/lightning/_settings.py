@@ -21,6 +21,14 @@ def require_trainable(trainer: Any, module: Any, pruner: Pruner) -> None:
     _require_whole_epochs(trainer)
     _require_same_steps(trainer, module, pruner)
     _require_data_ranks(trainer)
+
+
+def require_paceable(trainer: Any) -> None:
+    """Refuse schedulers that are stepped otherwise than once an optimizer step, or an epoch.
+
+    Raises:
+        SettingError: there is one.
+    """
     for config in trainer.lr_scheduler_configs:
         if config.interval == "step" and config.frequency != 1:
             raise SettingError(
