@@ -66,9 +66,11 @@ def optimizer_of(model: nn.Module, steps: int) -> tuple[torch.optim.Optimizer, L
     return optimizer, LambdaLR(optimizer, lambda step: 1 - step / steps)
 
 
-def pruner_of(accumulation: int = 1, method: Method | None = None) -> Pruner:
+def pruner_of(
+    accumulation: int = 1, method: Method | None = None, *, shard: bool = False
+) -> Pruner:
     method = method or InfoBatch(prune_ratio=0.3)
-    return Pruner(method, epochs=EPOCHS, accumulation_steps=accumulation, seed=3)
+    return Pruner(method, epochs=EPOCHS, accumulation_steps=accumulation, seed=3, shard=shard)
 
 
 def steps_of(batch_size: int, accumulation: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeVar, cast, final
 
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,6 +19,11 @@ from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
+if find_spec("accelerate") is None:
+    raise ImportError(
+        "thresher.integrations.accelerate needs accelerate 1.3 or later; "
+        'pip install "thresher[accelerate]"'
+    )
 _StateMixin: Any = import_module("accelerate.data_loader").DataLoaderStateMixin
 _send_to_device: Any = import_module("accelerate.utils").send_to_device
 
@@ -111,8 +117,9 @@ class AcceleratedLoader(_StateMixin, PlannedLoader):
         accelerator, left = self._accelerator, len(batches)
         device = accelerator.device if accelerator.device_placement else None
         self.begin()
-        # Of the last global batch, the samples that are no copies.
-        self.remainder = self._thresher.course.grid.tail(len(batches.progress.plan))
+        plan, grid = batches.progress.plan, self._thresher.course.grid
+        # Of the last global batch, the samples that are no copies; in shards each rank has its own.
+        self.remainder = -1 if getattr(plan, "sizes", ()) else grid.tail(len(plan))
         try:
             for batch in batches:
                 left -= 1

@@ -97,6 +97,7 @@ def fit(
     saves: dict[str, Any] | None = None,
     resumed: str | None = None,
     method: Method | None = None,
+    shard: bool = False,
     pruner: Pruner | None = None,
     module: Classifier | None = None,
     pruning: dict[str, Any] | None = None,
@@ -109,7 +110,7 @@ def fit(
     quietly()
     size = as_torchrun_does()
     module = module or Classifier()
-    pruner = pruner or by_hand.pruner_of(accumulation, method)
+    pruner = pruner or by_hand.pruner_of(accumulation, method, shard=shard)
     callbacks = [DataPruning(pruner, **(pruning or {})), *(callbacks or [])]
     if saves is not None:
         name = "{epoch}-{step}"

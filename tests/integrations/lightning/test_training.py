@@ -77,6 +77,18 @@ def test_a_run_stopped_anywhere_continues_with_the_very_next_batch(
             require_continued(ours, theirs)
 
 
+def test_ledgers_in_shards_are_planned_saved_and_continued_too(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    whole = fits(2, folder=folder, saves=BY_BATCH, shard=True)
+    for epoch, planned in enumerate(whole[0].planned):
+        ids = by_hand.ids_of(whole, epoch)
+        assert len(set(ids)) == planned
+    assert whole[0].rates == designed(2 * BATCH, 1)
+    late = fits(2, resumed=saved(folder)[ends(whole[0])[1] + 1], shard=True)
+    for ours, theirs in zip(late, whole, strict=True):
+        require_continued(ours, theirs)
+
+
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("saves", [AFTER_VALIDATION, AT_EPOCHS_END], ids=["validation", "end"])
 def test_a_run_saved_between_epochs_continues_with_the_next_one(

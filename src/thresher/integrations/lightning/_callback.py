@@ -33,7 +33,7 @@ def _package() -> Any:
         if find_spec(name.partition(".")[0]) is not None:
             return import_module(name)
     raise ImportError(
-        "thresher.integrations.lightning needs Lightning 2, as lightning or pytorch_lightning; "
+        "thresher.integrations.lightning needs Lightning 2.5 or later, as lightning or pytorch_lightning; "
         'pip install "thresher[lightning]"'
     )
 

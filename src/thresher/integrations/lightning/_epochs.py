@@ -29,12 +29,12 @@ class EpochLoader(PlannedLoader):
         if not self.is_between_epochs:
             return self._length
         course = self._thresher.course
-        clock = course.clock
-        stop = course.stop(clock.current)
-        if self._trainer.current_epoch != clock.epoch or clock.current.seen < stop:
-            _, stop = course.next_pass()
+        progress = course.clock.current
+        stop = course.stop(progress)
+        if self._trainer.current_epoch != course.clock.epoch or progress.seen < stop:
+            progress, stop = course.next_pass()
             self.is_between_epochs = False
-        self._length = -(-stop // course.grid.batch_size)
+        self._length = progress.num_batches(course.grid, stop)
         return self._length
 
     # With both of these Lightning knows that an epoch can be resumed where it was interrupted.
