@@ -20,6 +20,5 @@ def test_the_extra_to_install_is_named(name: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delitem(sys.modules, module)
     for module in FRAMEWORKS[name]:
         monkeypatch.setitem(sys.modules, module, None)  # as if it were not there
-        monkeypatch.delitem(sys.modules, "lightning.pytorch", raising=False)
     with pytest.raises(ImportError, match=rf'pip install "thresher\[{name}\]"'):
         importlib.import_module(package)

@@ -27,13 +27,13 @@ def _package() -> Any:
     """Lightning, by the name that the user imports it by, or by the one that is installed."""
     names = ("lightning.pytorch", "pytorch_lightning")
     for name in names:
-        if name in sys.modules:
+        if sys.modules.get(name) is not None:
             return sys.modules[name]
     for name in names:
         if find_spec(name.partition(".")[0]) is not None:
             return import_module(name)
     raise ImportError(
-        "thresher.integrations.lightning needs Lightning 2.5 or later, as lightning or pytorch_lightning; "
+        "thresher.integrations.lightning needs Lightning 2.5 or later, by either of its names; "
         'pip install "thresher[lightning]"'
     )
 
