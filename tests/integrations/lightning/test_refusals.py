@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 from integrations import by_hand
 from integrations.by_hand import BATCH, EPOCHS
-from integrations.lightning.runs import Classifier, fit, saved
+from integrations.lightning.runs import Classifier, fit, on_rank, saved
+from parallel.processes import Raised, on_ranks, preload
 from thresher import Pruner, RandomPruning
 from thresher.errors import (
     AlreadyWrappedError,
@@ -23,6 +24,8 @@ from thresher.errors import (
     SettingError,
     ThresherWarning,
 )
+
+preload("lightning")
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "overfitting": ({"overfit_batches": 2}, r"overfit_batches=2\).*Subset"),
@@ -66,6 +69,15 @@ class Rarely(Classifier):
 def test_a_scheduler_that_is_stepped_now_and_then_is_refused() -> None:
     with pytest.raises(SettingError, match=r"every 2 batches.*estimated_stepping_batches"):
         fit(module=Rarely())
+
+
+def test_a_number_of_steps_that_only_repeated_samples_make_is_refused() -> None:
+    # On two ranks 53 are 27 each, which are three batches of 9; but they are two of 18 and 17.
+    for batch_size, refused in ((BATCH, False), (9, True)):
+        loader = DataLoader(by_hand.data(), batch_size, shuffle=True, drop_last=True)
+        for each in on_ranks(on_rank, 2, 1, {"loader": loader}):
+            assert isinstance(each, Raised) == refused
+            assert not refused or "3 batches on each of 2 ranks" in each.message
 
 
 def test_several_loaders_are_refused() -> None:

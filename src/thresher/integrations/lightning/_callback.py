@@ -17,6 +17,7 @@ from thresher.integrations.lightning._epochs import EpochLoader, epochwise, fini
 from thresher.integrations.lightning._settings import (
     require_one_loader,
     require_paceable,
+    require_same_length,
     require_trainable,
 )
 from thresher.pruner import Pruner
@@ -89,7 +90,7 @@ class DataPruning(_Callback):
         """Wrap the train loader and pace the schedulers.
 
         Raises:
-            SettingError: a scheduler cannot be paced.
+            SettingError: a scheduler cannot be paced, or was built for another number of steps.
             ThresherError: the loader cannot be wrapped, as in `Pruner.wrap`.
         """
         require_paceable(trainer)
@@ -99,6 +100,9 @@ class DataPruning(_Callback):
         source = loop._data_source
         loader: DataLoader[Any] = require_one_loader(source.dataloader())
         wrapped = self.pruner.wrap(loader, score_fn=self._score_fn, remainder=self._remainder)
+        # Lightning has counted them if somebody asked for trainer.estimated_stepping_batches.
+        if loop._combined_loader is not None and not trainer.fast_dev_run:
+            require_same_length(loop.max_batches, wrapped)
         source.instance = self._loader = epochwise(wrapped, trainer)
         loop._combined_loader = None
         # So that the length of each epoch is asked for; the source returns the same loader.

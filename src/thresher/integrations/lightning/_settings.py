@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch.utils.data import DataLoader
 
 from thresher.errors import SamplerError, SettingError, ThresherWarning
+from thresher.loader import PlannedLoader
 from thresher.parallel.ranks import Ranks
 from thresher.pruner import Pruner
 
@@ -135,3 +136,24 @@ def require_one_loader(loader: Any) -> DataLoader[Any]:
             "Of several loaders none can be planned; concatenate the data sets into one",
         )
     return cast("DataLoader[Any]", loader)
+
+
+def require_same_length(estimated: float, loader: DataLoader[Any]) -> None:
+    """Refuse a loader of which Lightning trains more batches an epoch than there are to plan.
+
+    Args:
+        estimated: batches of an unpruned epoch, as Lightning counts them.
+        loader: the wrapped one.
+
+    Raises:
+        SettingError: the numbers differ.
+    """
+    course = cast("PlannedLoader", loader)._thresher.course
+    batches = course.num_batches(course.clock.budget.num_samples)
+    if estimated != batches:
+        raise SettingError(
+            f"Lightning repeats samples to make {estimated} batches on each of "
+            f"{Ranks.found().world_size} ranks, and with drop_last=True there are {batches}",
+            "the same number, for which schedulers are built",
+            "Set DataLoader(drop_last=False)",
+        )
