@@ -100,6 +100,23 @@ def test_a_checkpoint_without_the_pruner_is_refused(tmp_path: Path) -> None:
         fit(resumed=saved(tmp_path)[0])
 
 
+class Stops(L.Callback):
+    """Stops a fit by an exception."""
+
+    trainer: Any = None
+
+    def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+        self.trainer = trainer
+        raise InterruptedError
+
+
+def test_a_fit_that_was_stopped_leaves_the_trainer_as_it_was() -> None:
+    stops = Stops()
+    with pytest.raises(InterruptedError):
+        fit(callbacks=[stops])
+    assert stops.trainer.reload_dataloaders_every_n_epochs == 0
+
+
 class Forgetful(L.Callback):
     """Makes checkpoints as a run without a pruner does."""
 

@@ -145,10 +145,12 @@ class DataPruning(_Callback):
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Plan nothing while the Trainer clears up, as other ranks may not answer."""
         self.on_train_end(trainer, pl_module)
+        self.on_fit_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave the Trainer as it was."""
-        trainer.reload_dataloaders_every_n_epochs = self._reloads_before
+        if self._reloads_before is not None:
+            trainer.reload_dataloaders_every_n_epochs = self._reloads_before
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pruner's state, in the middle of an epoch gathered from all ranks."""
