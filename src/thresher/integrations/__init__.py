@@ -1,0 +1,1 @@
+"""Thresher inside other people's trainers: one package each, which imports its framework itself."""
