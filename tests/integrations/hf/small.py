@@ -14,6 +14,8 @@ from transformers import (
     BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -75,12 +77,26 @@ def bert(dropout: float = 0.0, **settings: Any) -> nn.Module:
     return BertForSequenceClassification(config)
 
 
-def gpt(dropout: float = 0.0) -> nn.Module:
+SHAPE: dict[str, Any] = {"vocab_size": 20, "bos_token_id": 0, "eos_token_id": 0}
+
+
+def gpt() -> nn.Module:
     torch.manual_seed(0)
-    drops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
-    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 8}
-    config = GPT2Config(vocab_size=20, bos_token_id=0, eos_token_id=0, **sizes, **drops)
-    return GPT2LMHeadModel(config)
+    drops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, **SHAPE, **drops))
+
+
+def llama(dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        attention_dropout=dropout,
+        **SHAPE,
+    )
+    return LlamaForCausalLM(config)
 
 
 def arguments(folder: Path | str, **settings: Any) -> TrainingArguments:

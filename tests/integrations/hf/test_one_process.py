@@ -21,7 +21,7 @@ from integrations.hf.small import (
     arguments,
     bert,
     by_hand,
-    gpt,
+    llama,
     run,
     weights_of,
 )
@@ -69,9 +69,9 @@ def test_a_language_model_is_weighted_by_the_sample_and_divided_by_the_tokens(
 ) -> None:
     """Windows with texts of 3 to 7 predicted tokens: each token counts as in any other text."""
     trainer, seen = run(
-        RePB(rho=0.5), tmp_path, model=gpt(), dataset=Texts(), gradient_accumulation_steps=micro
+        RePB(rho=0.5), tmp_path, model=llama(), dataset=Texts(), gradient_accumulation_steps=micro
     )
-    expected, trained = by_hand(RePB(rho=0.5), gpt(), Texts(), micro)
+    expected, trained = by_hand(RePB(rho=0.5), llama(), Texts(), micro)
     assert seen.flat() == trained
     assert torch.allclose(weights_of(trainer.model), expected, rtol=0, atol=1e-6)
 
