@@ -30,9 +30,7 @@ def on_ranks(job: Callable[..., Any], *arguments: Any) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         pipes = [_CONTEXT.Pipe(duplex=False) for _ in range(WORLD)]
         ranks = [
-            _CONTEXT.Process(
-                target=_run, args=(writer, f"{folder}/store", rank, job, arguments)
-            )
+            _CONTEXT.Process(target=_run, args=(writer, f"{folder}/store", rank, job, arguments))
             for rank, (_, writer) in enumerate(pipes)
         ]
         for process in ranks:

@@ -134,7 +134,11 @@ def test_what_waits_for_the_last_step_finds_it(tmp_path: Path) -> None:
 
 def test_the_log_tells_of_each_epoch_and_of_the_run(tmp_path: Path) -> None:
     trainer, seen = run(RePB(rho=0.5), tmp_path)
-    told = [log["pruner_trained_ratio"] for log in trainer.state.log_history if "pruner_trained_ratio" in log]
+    told = [
+        log["pruner_trained_ratio"]
+        for log in trainer.state.log_history
+        if "pruner_trained_ratio" in log
+    ]
     assert told == [len(each.planned) / SIZE for each in seen.epochs]
     (end,) = [log for log in trainer.state.log_history if "pruner_prune_rate" in log]
     assert end["pruner_samples"] == trainer.pruner.report().trained

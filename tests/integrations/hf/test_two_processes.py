@@ -77,7 +77,8 @@ def test_each_epoch_trains_its_plan_once(tmp_path: Path, micro: int, workers: in
     assert max(sizes[1:]) < SIZE
     for seen in ranks:
         assert seen.told == sizes
-        assert seen.steps == sum(-(-(-(-size // BATCH)) // micro) for size in sizes)
+        assert seen.steps == sum(-(-len(epoch) // micro) for epoch in seen.trained)
+        assert [len(epoch) for epoch in seen.trained] == [-(-size // BATCH) for size in sizes]
         assert not any(of.left_over for of in seen.epochs)
         assert [of.fraction for of in seen.epochs] == [1, 2, 3, 4]
 
@@ -97,9 +98,7 @@ def test_final_weights_are_those_of_one_process(tmp_path: Path, which: str, micr
 
 def unpruned(rank: int, folder: str, settings: dict[str, Any]) -> list[float]:
     chosen = {"per_device_train_batch_size": HALF, **settings}
-    trainer = Trainer(
-        model=bert(), args=arguments(folder, **chosen), train_dataset=Sentences()
-    )
+    trainer = Trainer(model=bert(), args=arguments(folder, **chosen), train_dataset=Sentences())
     seen = Recorder(trainer)
     trainer.train()
     return [of.rate for of in seen.epochs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from thresher.integrations.transformers._loader import Lengths
@@ -13,9 +14,9 @@ def watched(handler: Any) -> Any:
     The Trainer computes it from the batches of the pass, and a resumed pass has only those that are
     left. The callback comes first of all in `handler`, so that the others see the right number.
     """
-    from transformers import TrainerCallback  # pyright: ignore[reportMissingImports]
+    callback_of_theirs: Any = import_module("transformers").TrainerCallback
 
-    class EpochFraction(TrainerCallback):  # pyright: ignore[reportUntypedBaseClass]
+    class EpochFraction(callback_of_theirs):
         """Knows the epoch and the lengths of the pass that is running."""
 
         def __init__(self) -> None:

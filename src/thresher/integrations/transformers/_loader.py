@@ -49,8 +49,8 @@ class Lengths(NamedTuple):
 class TaggedLoader:
     """Passes over the plans of a run; each batch has its tag under `KEY`.
 
-    It takes the place of the loader that accelerate prepared. Each rank already gets its own part of
-    every global batch, and the Trainer itself moves batches to the device, so there is nothing
+    It takes the place of the loader that accelerate prepared. Each rank already gets its own part
+    of every global batch, and the Trainer itself moves batches to the device, so there is nothing
     left to prepare; and nobody is one batch ahead when a checkpoint is made.
 
     Args:
@@ -122,7 +122,7 @@ def plain_loader(prepared: Any) -> DataLoader[Any]:
     sampler = getattr(batches, "sampler", None)
     if type(batches) is BatchSampler and type(sampler).__module__.startswith("accelerate."):
         # Its own way to shuffle alike on all ranks; that it shuffles is all that a plan takes over.
-        sampler = RandomSampler(base.dataset)
+        sampler = RandomSampler(cast("Any", base.dataset))
         batches = BatchSampler(sampler, batches.batch_size, batches.drop_last)
     plain = copy.copy(base)
     # DataLoader refuses to have them set after its constructor.

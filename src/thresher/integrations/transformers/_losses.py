@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NoReturn, cast
+from importlib import import_module
+from typing import Any, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,7 @@ def head_of(model: Any) -> Head | None:
 
 @functools.cache
 def _head_of_class(kind: type[Any]) -> Head | None:
-    from transformers.models.auto import modeling_auto  # pyright: ignore[reportMissingImports]
-
+    modeling_auto = import_module("transformers.models.auto.modeling_auto")
     own = {each.__name__ for each in kind.__mro__}
     for family, head in _FAMILIES.items():
         for names in getattr(modeling_auto, family).values():
@@ -97,7 +97,7 @@ def logits_of(outputs: Any) -> Tensor:
         SettingError: there are none, or the loss has a part that is of no sample.
     """
     is_named = isinstance(outputs, Mapping)
-    logits: Any = outputs.get("logits") if is_named else cast("Any", outputs)[0]
+    logits: Any = outputs.get("logits") if is_named else outputs[0]
     if not isinstance(logits, Tensor):
         raise SettingError(
             "The model returned no logits, as with a fused loss",

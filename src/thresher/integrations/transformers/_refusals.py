@@ -165,6 +165,5 @@ def refuse_used(pruner: Pruner) -> NoReturn:
     raise SettingError(
         f"train() was called with a pruner that is in epoch {pruner.epoch} already",
         "a pruner at its beginning",
-        "Build a new Pruner and a new trainer, or continue with "
-        "train(resume_from_checkpoint=...)",
+        "Build a new Pruner and a new trainer, or continue with train(resume_from_checkpoint=...)",
     )

@@ -6,6 +6,7 @@ import functools
 import math
 import sys
 import types
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,7 +78,9 @@ class PrunedMixin(WeighingMixin):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Return the scheduler, paced; one that steps on a metric is left alone."""
         base = cast("Any", super())
-        scheduler = base.create_scheduler(num_training_steps=num_training_steps, optimizer=optimizer)
+        scheduler = base.create_scheduler(
+            num_training_steps=num_training_steps, optimizer=optimizer
+        )
         is_metric = isinstance(scheduler, ReduceLROnPlateau) or hasattr(scheduler, "patience")
         if not is_metric and not isinstance(scheduler, PacedScheduler):
             self.lr_scheduler = self.pruner.pace(scheduler)
@@ -154,16 +157,17 @@ def _state_in(checkpoint: str) -> dict[str, Any]:
 def pruned(base: type[Any]) -> type[Any]:
     """Return a Trainer class that trains each epoch on the plan of a `Pruner`.
 
-    It takes one argument more, `pruner`; all else stays as it is. Each rank trains its part of every
-    global batch of the plan. The loss of an optimizer step is Σ w_i S_i / N, where S_i is the loss
-    of sample i summed over its labels and N counts the labels of all micro-batches on all ranks, as
-    the Trainer does; where the model takes no such count, it is the mean over micro-batches of
-    (1/m) Σ w_i ℓ_i. The learning rate at the end of each epoch is the unpruned run's.
+    It takes one argument more, `pruner`; all else stays as it is. Each rank trains its part of
+    every global batch of the plan. The loss of an optimizer step is Σ w_i S_i / N, where S_i is the
+    loss of sample i summed over its labels and N counts the labels of all micro-batches on all
+    ranks, as the Trainer does. For models that take no such count it is the mean over
+    micro-batches, of (1/m) Σ w_i ℓ_i, or for tokens of Σ w_i S_i over the micro-batch's own count.
+    The learning rate at the end of each epoch is the unpruned run's.
 
     Args:
-        base: `transformers.Trainer` or a subclass of it. One with a `compute_loss` of its own has to
-            define `per_sample_loss(self, outputs, labels, inputs)`, which returns one loss a
-            sample, shape (batch,); so may any other, for models that are none of the usual ones.
+        base: `transformers.Trainer` or a subclass of it. One with a `compute_loss` of its own has
+            to define `per_sample_loss(self, outputs, labels, inputs)`, which returns one loss a
+            sample, shape (batch,); any other may, for models that are none of the usual ones.
 
     Returns:
         A subclass of `base`, the same for the same `base`. Its trainer has the `pruner`.
@@ -172,17 +176,16 @@ def pruned(base: type[Any]) -> type[Any]:
         SettingError: `base` is no Trainer, or returns one loss a batch; when a trainer is built,
             arguments that pruning cannot honour.
 
-    Guarantees: a run that is resumed from a checkpoint trains the samples, in the order and with the
-        weights, of one that was not interrupted.
+    Guarantees: a run that is resumed from a checkpoint trains the samples, in the order and with
+        the weights, of one that was not interrupted.
     """
-    from transformers import Trainer  # pyright: ignore[reportMissingImports]
-
-    if not (isinstance(base, type) and issubclass(base, Trainer)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    trainer: Any = import_module("transformers").Trainer
+    if not (isinstance(base, type) and issubclass(base, trainer)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SettingError(
             f"pruned({base!r})", "transformers.Trainer or a subclass of it", "Give the class"
         )
     has_hook = hasattr(base, "per_sample_loss")
-    if base.compute_loss is not Trainer.compute_loss and not has_hook:
+    if base.compute_loss is not trainer.compute_loss and not has_hook:
         refuse_own_loss(base)
     bases = (PrunedMixin, base)
     if has_hook:

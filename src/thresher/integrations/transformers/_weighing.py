@@ -29,8 +29,8 @@ from thresher.pruner import Pruner
 class WeighingMixin:
     """Replaces the Trainer's loss in training, and leaves it alone in evaluation."""
 
-    # What compute_loss returns is divided by the number of micro-batches where no items are counted,
-    # and nowhere else: that is what the Trainer does if this is not set.
+    # Where no items are counted, and nowhere else, the loss is still to be divided by the number of
+    # micro-batches: that is what the Trainer does if this is not set.
     loss_is_scaled_for_ga = None
 
     args: Any
@@ -38,7 +38,9 @@ class WeighingMixin:
     is_in_train: bool
     pruner: Pruner
 
-    def per_sample_loss(self, outputs: Any, labels: Tensor | None, inputs: dict[str, Any]) -> Tensor:
+    def per_sample_loss(
+        self, outputs: Any, labels: Tensor | None, inputs: dict[str, Any]
+    ) -> Tensor:
         """Return one loss a sample, (B,): the mean over the sample's own labels.
 
         Args:
@@ -83,20 +85,33 @@ class WeighingMixin:
         outputs, labels = self._asked(model, inputs, len(tag.ids))
         losses = self.per_sample_loss(outputs, labels, inputs)
         scores = self.per_sample_scores(outputs, labels, inputs, losses)
-        if num_items_in_batch is None or labels is None:
+        counted = self._counted(labels, num_items_in_batch)
+        if counted is None:
             loss = self.pruner.reduce(losses, scores=scores, ids=tag.ids)
         else:
-            # Σ w_i S_i / N: S_i is a sample's loss summed over its items, N the items of the whole
-            # accumulated batch on all ranks, of whose losses DDP takes the mean.
-            scale = tag.divisor * self.accelerator.num_processes / num_items_in_batch
-            head = self._bare_model()[1] or self._assumed_head()
-            summed = losses * items_of(labels, head)
-            loss = self.pruner.reduce(summed, scores=scores, ids=tag.ids) * scale
+            # Σ w_i S_i / N: S_i is a sample's loss summed over its items. DDP takes the mean over
+            # ranks, so each divides by the items of all ranks, over their number.
+            items, total = counted
+            mean = self.pruner.reduce(losses * items, scores=scores, ids=tag.ids)
+            loss = mean * (tag.divisor / total)
         return (loss, outputs) if return_outputs else loss
 
-    def _assumed_head(self) -> Head:
-        """How the Trainer counts the labels of a model that is none of the usual ones."""
-        return "next tokens" if getattr(self, "_loss_shifts_labels", False) else "tokens"
+    def _counted(
+        self, labels: Tensor | None, num_items: Tensor | int | None
+    ) -> tuple[Tensor, Tensor | float] | None:
+        """Return the items of each sample, and what the sum over them is divided by on this rank.
+
+        None: samples count alike, however many labels they have.
+        """
+        head = self._bare_model()[1]
+        if labels is None or (num_items is None and head in (None, "classes")):
+            return None
+        # Of a model that is none of the usual ones, as the Trainer counts.
+        shifts = head is None and getattr(self, "_loss_shifts_labels", False)
+        items = items_of(labels, "next tokens" if shifts else head or "tokens")
+        if num_items is not None:
+            return items, num_items / self.accelerator.num_processes
+        return items, items.sum().clamp(min=1)  # as the model does, which is told no number
 
     def _asked(self, model: Any, inputs: dict[str, Any], count: int) -> tuple[Any, Tensor | None]:
         """Return what the model says without labels, and the labels."""
