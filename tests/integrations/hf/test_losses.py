@@ -1,4 +1,4 @@
-"""With weights of 1 a planned batch has the Trainer's own loss and gradient, for each usual head."""
+"""With weights of 1 a planned batch has the loss and gradient of the Trainer, for every head."""
 
 from __future__ import annotations
 
