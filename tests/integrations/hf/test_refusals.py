@@ -90,6 +90,13 @@ def test_settings_that_do_not_fit(
         build(tmp_path, **given)
 
 
+def test_settings_that_were_changed_after_the_trainer_was_built(tmp_path: Path) -> None:
+    trainer = build(tmp_path)
+    trainer.args.num_train_epochs = 7
+    with pytest.raises(SettingError, match="num_train_epochs=7 beside"):
+        trainer.train()
+
+
 def test_a_fused_loss_of_liger(tmp_path: Path) -> None:
     trainer = build(tmp_path)
     trainer.args.use_liger_kernel = True  # liger_kernel itself need not be installed

@@ -62,6 +62,7 @@ class PrunedMixin(WeighingMixin):
 
     def get_train_dataloader(self) -> Any:
         """Return the Trainer's loader, driven by plans; accelerate does not shard it again."""
+        require_fitting(self, self.pruner)  # arguments may have been changed since
         plain = plain_loader(cast("Any", super()).get_train_dataloader())
         score_fn = scoring(self.model, self._score)
         planned = cast("PlannedLoader", self.pruner.wrap(plain, score_fn=score_fn))
