@@ -18,6 +18,9 @@ from thresher.loader import PlannedLoader
 KEY = "_thresher"
 """Under which a batch has its tag."""
 
+LENGTHS = "_thresher_lengths"
+"""Under which a batch of joined samples has the number of tokens of each, int64 (m,)."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,18 @@ def _tagged(batch: Any, tag: Tag, real: np.ndarray | None) -> Any:
     labels = batch.get("labels")
     if real is not None and isinstance(labels, Tensor):
         # A copy that pads a rank's last batch has no items: the Trainer counts what is not -100.
-        kept = torch.from_numpy(real).reshape(-1, *[1] * (labels.dim() - 1))
-        changed["labels"] = torch.where(kept, labels, -100)
+        changed["labels"] = torch.where(_spread(real, labels, batch.get(LENGTHS)), labels, -100)
     # As the Trainer itself makes a batch anew, whatever mapping it is.
     return cast("Any", type(batch))({**batch, **changed})
+
+
+def _spread(real: np.ndarray, labels: Tensor, lengths: np.ndarray | None) -> Tensor:
+    """Return which labels are of real samples, in a shape that broadcasts with them."""
+    if lengths is None or len(labels) == len(real):
+        return torch.from_numpy(real).reshape(-1, *[1] * (labels.dim() - 1))
+    kept = np.ones(labels.shape, dtype=np.bool_)
+    kept[0, : lengths.sum()] = np.repeat(real, lengths)
+    return torch.from_numpy(kept)
 
 
 def plain_loader(prepared: Any) -> DataLoader[Any]:

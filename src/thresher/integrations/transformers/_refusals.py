@@ -140,6 +140,12 @@ def _of_the_ranks(trainer: Any, config: Any) -> Iterator[tuple[str, str, str]]:
 
 def refuse_own_loss(base: type[Any]) -> NoReturn:
     """Say what to do about a Trainer that computes its loss itself."""
+    if any(kind.__name__ == "SFTTrainer" for kind in base.__mro__):
+        raise SettingError(
+            f"{base.__name__} is TRL's, which never makes logits",
+            "pruned of thresher.integrations.trl",
+            "Write from thresher.integrations.trl import pruned",
+        )
     raise SettingError(
         f"{base.__name__} has a compute_loss of its own, which returns one number a batch",
         "one loss a sample",

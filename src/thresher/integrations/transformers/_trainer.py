@@ -65,9 +65,14 @@ class PrunedMixin(WeighingMixin):
         require_fitting(self, self.pruner)  # arguments may have been changed since
         plain = plain_loader(cast("Any", super()).get_train_dataloader())
         score_fn = scoring(self.model, self._score)
+        plain.collate_fn = self._collated(plain.collate_fn)
         planned = cast("PlannedLoader", self.pruner.wrap(plain, score_fn=score_fn))
         self._tagged = TaggedLoader(planned)
         return self._tagged
+
+    def _collated(self, collate: Any) -> Any:
+        """Return the collate function of planned batches."""
+        return collate
 
     def set_initial_training_values(self, args: Any, dataloader: Any) -> Any:
         """Return the numbers of an unpruned run, for which schedules are built."""

@@ -78,10 +78,7 @@ class WeighingMixin:
         """Return the weighted loss of a planned batch; of any other, what the Trainer returns."""
         tag: Tag | None = inputs.pop(KEY, None)
         if tag is None:
-            if model.training and self.is_in_train:
-                refuse_unplanned_batch(self)
-            base = cast("Any", super())
-            return base.compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return self._of_the_trainer(model, inputs, return_outputs, num_items_in_batch)
         outputs, labels = self._asked(model, inputs, len(tag.ids))
         losses = self.per_sample_loss(outputs, labels, inputs)
         scores = self.per_sample_scores(outputs, labels, inputs, losses)
@@ -95,6 +92,12 @@ class WeighingMixin:
             mean = self.pruner.reduce(losses * items, scores=scores, ids=tag.ids)
             loss = mean * (tag.divisor / total)
         return (loss, outputs) if return_outputs else loss
+
+    def _of_the_trainer(self, model: Any, inputs: dict[str, Any], *settings: Any) -> Any:
+        """Return the Trainer's own loss, of a batch that no plan holds: in evaluation."""
+        if model.training and self.is_in_train:
+            refuse_unplanned_batch(self)
+        return cast("Any", super()).compute_loss(model, inputs, *settings)
 
     def _counted(
         self, labels: Tensor | None, num_items: Tensor | int | None
