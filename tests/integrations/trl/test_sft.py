@@ -189,6 +189,8 @@ def test_with_weights_of_1_it_is_trls_own_run(tmp_path: Path, layout: str) -> No
                 assert one[name] == pytest.approx(other[name], rel=1e-4)
 
 
+# PEFT reads an attribute of models that transformers has renamed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_adapters_are_trained_and_resumed(tmp_path: Path) -> None:
     """LoRA, stopped in epoch 1 and resumed in an empty process's place."""
 
@@ -211,11 +213,12 @@ def test_a_label_is_of_the_document_of_the_next_token() -> None:
     assert owners_of(lengths, 8).tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
 
 
+@pytest.mark.filterwarnings("ignore:`label_smoothing_factor` is deprecated:FutureWarning")
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"SFTTrainer is TRL's.*thresher\.integrations\.trl"):
         transformers.pruned(SFTTrainer)
     with pytest.raises(SettingError, match=r"trl\.SFTTrainer or a subclass"):
         pruned(dict)
     for settings in ({"loss_type": "dft"}, {"label_smoothing_factor": 0.1}):
-        with pytest.raises(SettingError, match=f"{next(iter(settings))}=.*Leave"):
+        with pytest.raises(SettingError, match=f"{next(iter(settings))}=.*[Ll]eave"):
             built(tmp_path, llama(), pruner=Pruner(METHOD, epochs=EPOCHS), **settings)
