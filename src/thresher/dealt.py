@@ -17,7 +17,7 @@ from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.parallel.exchange import Exchange
-from thresher.parallel.layout import Layout
+from thresher.parallel.layout import Layout, Padding
 from thresher.parallel.merging import merged, merged_scattered
 from thresher.pending import laid_out, saved
 from thresher.plan import Plan, Trace
@@ -101,10 +101,20 @@ class DealtProgress(RankProgress):
         real = None if padding is None else padding.is_real(place)
         if padding is None or real is None:
             return self._inner.weighted_mean(place, losses)
-        is_last = isinstance(place, slice) and place.start >= padding.start
-        share = None if is_last else max(1, np.count_nonzero(real)) / len(real)
         weights = self._inner.plan.weights[place].to(losses.device)
-        return padding.mean(losses * weights, real, share)
+        return padding.mean(losses * weights, real, self._share(padding, place, real))
+
+    def _share(self, padding: Padding, place: Place, real: np.ndarray) -> float:
+        is_last = isinstance(place, slice) and place.start >= padding.start
+        return padding.share if is_last else max(1, np.count_nonzero(real)) / len(real)
+
+    def counted(self, place: Place) -> tuple[np.ndarray | None, float]:
+        """Return which samples of a batch are no copies, and what `weighted_mean` divides by."""
+        padding = self._padding
+        real = None if padding is None else padding.is_real(place)
+        if padding is None or real is None:
+            return super().counted(place)
+        return real, len(real) * self._share(padding, place, real)
 
     def gather(self) -> None:
         """Get the scores of all ranks, unless there are no new ones; every rank has to call it.

@@ -124,6 +124,13 @@ class Progress(ABC):
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
         """Return (1/m) Σ w_i ℓ_i over a batch."""
 
+    def counted(self, place: Place) -> tuple[np.ndarray | None, float]:
+        """Return which samples of a batch are no copies, and what `weighted_mean` divides by.
+
+        Copies pad the last batch of a rank: bool (m,), or None where there are none.
+        """
+        return None, float(place.stop - place.start if isinstance(place, slice) else len(place))
+
     @abstractmethod
     def release(self) -> None:
         """Free what only training needs; it is made again if the epoch goes on."""
