@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,6 +213,7 @@ def by_hand(
     """Train by a loop of one's own; return the weights and the ids of each epoch."""
     pruner = Pruner(method, epochs=EPOCHS, accumulation_steps=micro)
     plain = DataLoader(dataset, batch, shuffle=True)
+    counting = Trainer(model=model, args=arguments(Path(tempfile.gettempdir()) / "counting"))
     full = EPOCHS * -(-len(plain) // micro)
     loader = pruner.wrap(plain)
     optimizer = torch.optim.SGD(model.parameters(), RATE)
@@ -222,7 +224,8 @@ def by_hand(
         trained.append([int(id_) for _, ids in batches for id_ in ids])
         for start in range(0, len(batches), micro):
             window = batches[start : start + micro]
-            items = sum(int(_targets(inputs).ne(-100).sum()) for inputs, _ in window)
+            # Which labels count differs between versions of transformers.
+            items = counting._get_num_items_in_batch([inputs for inputs, _ in window], "cpu")
             for inputs, ids in window:
                 logits, targets = model(input_ids=inputs["input_ids"]).logits, _targets(inputs)
                 each = F.cross_entropy(
@@ -230,7 +233,10 @@ def by_hand(
                 ).view(targets.shape)
                 counts = targets.ne(-100).sum(1)
                 means = per_sample(each, targets.ne(-100))
-                loss = pruner.reduce(means * counts, scores=means, ids=ids) * (len(ids) / items)
+                if items is None:
+                    loss = pruner.reduce(means, ids=ids) / len(window)
+                else:
+                    loss = pruner.reduce(means * counts, scores=means, ids=ids) * (len(ids) / items)
                 loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -114,6 +114,8 @@ def test_ranks_that_share_their_samples(tmp_path: Path) -> None:
 def test_an_online_method_and_what_is_no_pruner(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="SelectiveBackprop chooses within batches"):
         build(tmp_path, Pruner(SelectiveBackprop(prune_ratio=0.5), epochs=EPOCHS))
+    with pytest.raises(SettingError, match=r"shard=True.*Leave shard out"):
+        build(tmp_path, Pruner(METHOD, epochs=EPOCHS, shard=True))
     with pytest.raises(SettingError, match=r"pruner=RePB.*Pruner.method, epochs"):
         build(tmp_path, METHOD)
 

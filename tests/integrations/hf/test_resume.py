@@ -68,7 +68,7 @@ def test_so_does_one_that_stopped_between_epochs(tmp_path: Path, strategy: str) 
 
 
 def test_a_language_model_with_workers_and_ignored_skips_resumes_too(tmp_path: Path) -> None:
-    settings = {"save_strategy": "steps", "save_steps": 10, "dataloader_num_workers": 2}
+    settings = {"save_strategy": "steps", "save_steps": 10, "dataloader_num_workers": 1}
     texts = Texts()
     method = OrderDP(prune_ratio=0.4)
     whole, seen = run(method, tmp_path, model=llama(0.1), dataset=texts, **settings)

@@ -85,7 +85,8 @@ class TaggedLoader:
         drive = self._planned._thresher
         progress, stop = drive.course.next_pass()
         size = drive.course.grid.batch_size
-        return Lengths(-(-stop // size), len(progress.feed(size, stop, drive.judge)))
+        whole = progress.num_batches(drive.course.grid, stop)
+        return Lengths(whole, len(progress.feed(size, stop, drive.judge)))
 
     def unpruned_length(self) -> int:
         """Return the batches of an epoch on all samples."""

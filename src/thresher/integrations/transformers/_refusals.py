@@ -27,6 +27,12 @@ def require_fitting(trainer: Any, pruner: Any) -> None:
             "a method that chooses before an epoch",
             "Use a historical or a static method here; online ones work in a loop of your own",
         )
+    if pruner.settings.shard:
+        raise SettingError(
+            "Pruner(shard=True), whose ranks keep ledgers of their own",
+            "one ledger, which every rank has whole",
+            "Leave shard out: a checkpoint folder holds one state, and it is of all samples",
+        )
     for came, expected, cure in [*_of_the_run(trainer.args, pruner), *_of_the_trainer(trainer)]:
         raise SettingError(came, expected, cure)
 
