@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import lzma
 import os
@@ -13,23 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from integrations.example_scripts import EXAMPLES, changes
 from integrations.trl.test_sft import documents, llama, tokenizer
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
 PLAIN, PRUNED = "trl_sft_plain.py", "trl_sft.py"
 
 
-def body(name: str) -> list[str]:
-    """The script's lines after its docstring."""
-    return (EXAMPLES / name).read_text().split('"""', 2)[2].splitlines()
-
-
 def test_the_pruned_example_differs_from_the_plain_one_in_seven_lines() -> None:
-    diff = [
-        line
-        for line in difflib.ndiff(body(PLAIN), body(PRUNED))
-        if line[0] in "+-" and line[2:].strip()
-    ]
+    diff = changes(PLAIN, PRUNED)
     settings = "thresher.InfoBatch(prune_ratio=0.3), epochs=args.epochs, seed=args.seed"
     assert diff == [
         "+ import thresher",
