@@ -179,7 +179,7 @@ class Pruner:
 
         Cost: a slice, a multiply and a mean; nothing goes to the host.
         """
-        # The call of a function would cost more than the test.
+        # Tests are made here, and functions called when one fails: a call costs more than a test.
         if not isinstance(losses, Tensor) or losses.dim() != 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             batch.refuse_shape(losses)
         clock, hand = self._clock or self._running(), self._hand
@@ -188,7 +188,7 @@ class Pruner:
         found = hand.check() if ids is None else hand.named(batch.as_ids(ids))
         holder, progress, place = found
         if not isinstance(place, slice) or losses.numel() != place.stop - place.start:
-            batch.require_length(losses, place)  # as above
+            batch.require_length(losses, place)
         if not self._has_seen_losses:
             if not clock.team.are_many:  # one rank must not stop alone
                 batch.check_first_losses(losses)
