@@ -169,13 +169,21 @@ def walk(pruner: Pruner, loader: Any, table: Tensor, stop: int | None) -> Trail:
 
 
 def resumes(
-    rank: int, method: Method, size: int, batch: int, epochs: int, stops: list[int], folder: str
+    rank: int,
+    method: Method,
+    size: int,
+    batch: int,
+    epochs: int,
+    stops: list[int],
+    folder: str,
+    settings: Any = None,
 ) -> list[Any]:
     """The whole run; and of every stop the states there, and what is trained from each of them."""
-    table, options = losses(size, epochs), {"epochs": epochs}
-    found: list[Any] = [walk(*wrapped(method, size, batch, **options), table, None)]
+    table, made = losses(size, epochs), (method, size, batch)
+    options = {"epochs": epochs, "settings": settings or {}}
+    found: list[Any] = [walk(*wrapped(*made, **options), table, None)]
     for stop in stops:
-        pruner, loader = wrapped(method, size, batch, **options)
+        pruner, loader = wrapped(*made, **options)
         walk(pruner, loader, table, stop)
         states = {"own": copied(pruner.state_dict()), "whole": pruner.state_dict(gather=True)}
         states["whole"] = copied(states["whole"])
@@ -183,7 +191,7 @@ def resumes(
         dcp.save({"pruner": pruner}, checkpoint_id=path)
         rests = {}
         for name in ("own", "whole", "dcp"):
-            pruner, loader = wrapped(method, size, batch, **options)
+            pruner, loader = wrapped(*made, **options)
             walk(pruner, loader, table, 3)  # it may have come elsewhere
             if name == "dcp":
                 dcp.load({"pruner": pruner}, checkpoint_id=path)
