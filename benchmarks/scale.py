@@ -1,7 +1,7 @@
 """Up to 10^8 samples on this machine, in one process and in shards; and what 10^10 would take.
 
     python benchmarks/scale.py --sizes 1e6 1e7            # a few minutes
-    python benchmarks/scale.py --sizes 1e6 1e7 1e8        # half an hour, 6 GB
+    python benchmarks/scale.py --sizes 1e6 1e7 1e8        # ten minutes, 6 GB
 
 See README.md beside this file.
 """

@@ -56,10 +56,10 @@ def test_readme_command_is_one_line_installed_from_the_constraints(name: str, en
     assert command == f"{SET_UP}{ending}\n"
 
 
-def test_the_readmes_excerpt_is_the_committed_tables() -> None:
-    script = ROOT / "scripts" / "readme-excerpt"
-    done = subprocess.run([sys.executable, script, "--check"], check=False)
-    assert done.returncode == 0, "run scripts/readme-excerpt"
+@pytest.mark.parametrize("name", ["readme-excerpt", "scale-tables"])
+def test_tables_in_a_readme_are_made_from_committed_results(name: str) -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / name, "--check"], check=False)
+    assert done.returncode == 0, f"run scripts/{name}"
 
 
 def test_constraints_pin_everything_that_the_commands_install() -> None:
