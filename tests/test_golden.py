@@ -77,8 +77,8 @@ GOLDEN = [
     Row(
         method=Omission(),
         columns={"score": LOSS},
-        ids=[9, 6, 0, 1, 4],
-        weights=[1.01461339, 0.5, 1.69959712, 0.553520918, 0.964214623],
+        ids=[6, 1, 3, 8, 4],
+        weights=[0.5, 0.553520918, 0.920649827, 1.69959712, 0.964214623],
     ),
     Row(
         method=Omission(sampling="bernoulli"),
@@ -152,8 +152,8 @@ GOLDEN = [
     Row(
         method=PersistentImportance(),
         columns={"importance": LOSS},
-        ids=[6, 1, 3, 8, 7],
-        weights=[0.5, 0.5, 0.566516042, 3.41333032, 1.71181703],
+        ids=[6, 2, 1, 3, 4],
+        weights=[0.5, 6.78581619, 0.5, 0.566516042, 0.762085617],
     ),
     Row(
         method=OrderDP(max_staleness=3),

@@ -9,7 +9,7 @@ import torch
 from thresher.draws import Draws, systematic
 from thresher.plan import Epoch
 
-BLOCK = 1 << 14
+BLOCK = 1 << 12
 
 
 @pytest.mark.parametrize("num", [0, 1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
@@ -27,8 +27,17 @@ def test_blocks_differ_and_purposes_too() -> None:
     assert not torch.equal(order, Draws(0, 1).local_order(2 * BLOCK, "b"))
 
 
-def test_one_block_is_the_whole_random_order() -> None:
-    assert torch.equal(Draws(3, 1).local_order(BLOCK, "a"), Draws(3, 1).permutation(BLOCK, "a"))
+def test_inside_a_block_everybody_comes_anywhere_and_pairs_come_either_way() -> None:
+    draws = 2000
+    orders = np.stack([Draws(3, k).local_order(BLOCK, "a").numpy() for k in range(draws)])
+    place = orders.argsort(axis=1)
+    middle = (BLOCK - 1) / 2
+    error = BLOCK / (12 * draws) ** 0.5
+    assert abs(place.mean(axis=0) - middle).max() < 5.5 * error
+    first = (place[:, 1:] < place[:, :-1]).mean(axis=0)
+    assert abs(first - 0.5).max() < 5.5 * (0.25 / draws) ** 0.5
+    # Over all neighbours a tie in 2¹⁹ pairs is beyond what so many can show.
+    assert abs(first.mean() - 0.5) < 5 * (0.25 / (draws * BLOCK)) ** 0.5
 
 
 def test_systematic_draws_along_it_keep_chances_and_no_pattern() -> None:

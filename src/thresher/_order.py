@@ -13,6 +13,7 @@ from thresher._arrays import Array, mask
 
 # Keys are drawn in pieces that fit in the cache; beside the result nothing grows with n.
 _CHUNK = 1 << 14
+_BLOCK = 1 << 12
 
 
 def random_order(num: int, generator: Generator, among: Tensor | None = None) -> Tensor:
@@ -51,14 +52,24 @@ def random_order(num: int, generator: Generator, among: Tensor | None = None) ->
 
 
 def local_order(num: int, generator: Generator) -> Tensor:
-    """Return `range(num)` in a random order inside blocks of 2¹⁴ neighbours: int64.
+    """Return `range(num)` in a random order inside blocks of 2¹² neighbours: int64.
 
-    Cost: O(n), about 8 ns a sample; walks that follow it stay in the cache.
+    A key has 19 random bits above the 12 of the place in the block. Where two keys agree in the
+    random ones (one pair in 2¹⁹) the lower id comes first.
+
+    Cost: O(n), about 6 ns a sample; walks that follow it stay in the cache.
     """
     order = np.empty(num, dtype=np.int64)
-    for start in range(0, num, _CHUNK):
-        block = order[start : start + _CHUNK]
-        np.add(random_order(len(block), generator).numpy(), start, out=block)
+    places = np.arange(_BLOCK, dtype=np.int32)
+    drawn = torch.empty(_BLOCK, dtype=torch.int32, device="cpu")
+    for start in range(0, num, _BLOCK):
+        block = order[start : start + _BLOCK]
+        keys = drawn[: len(block)].random_(generator=generator).numpy()
+        keys &= -_BLOCK
+        keys |= places[: len(block)]
+        keys.sort()
+        keys &= _BLOCK - 1
+        np.add(keys, start, out=block)
     return torch.from_numpy(order)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from thresher._arrays import check_count, mask, ordering_keys, unit_interval, vector
-from thresher._chances import FixedPoint, multiplier
+from thresher._chances import FixedPoint, capped, multiplier, scaled
 from thresher._order import local_order, random_order
 from thresher.population import EVERYONE, Population
 
@@ -70,7 +70,7 @@ class Draws:
         return random_order(num, self.generator(purpose), among)
 
     def local_order(self, num: int, purpose: str) -> Tensor:
-        """Return a random order inside blocks of 2¹⁴ neighbours, the blocks ascending: int64."""
+        """Return a random order inside blocks of 2¹² neighbours, the blocks ascending: int64."""
         return local_order(num, self.generator(purpose))
 
 
@@ -285,8 +285,7 @@ def inclusion_probabilities(
     if budget >= size or most == 0.0:
         return torch.from_numpy(np.full(a.size, min(1.0, budget / size)))
     # With the largest near 2**900 no sum overflows, and a c that one of `large` sets is normal.
-    scaled = np.multiply(a, 2.0 ** min(900 - math.frexp(most)[1], 1000), dtype=np.float64)
-    large = scaled > 2.0**-970
+    raised, large = scaled(a, 2.0 ** min(900 - math.frexp(most)[1], 1000))
     rest = budget - over.count(large)
     if rest >= 0.0:
         p = large.astype(np.float64)
@@ -294,6 +293,4 @@ def inclusion_probabilities(
             small = torch.from_numpy(a[~large])
             p[~large] = inclusion_probabilities(small, rest, over).numpy()
         return torch.from_numpy(p)
-    c = multiplier(scaled, budget, over)
-    np.minimum(scaled, c, out=scaled)
-    return torch.from_numpy(np.divide(scaled, c, out=scaled))
+    return torch.from_numpy(capped(raised, multiplier(raised, budget, over)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import final
 
 import numpy as np
@@ -15,12 +16,12 @@ class Together:
     """The scores of a plan where a method wants several: one table, so that one call writes all.
 
     Args:
-        names: of the scores.
+        names: of the scores, two or more.
         size: S, positions of the plan.
     """
 
     def __init__(self, names: tuple[str, ...], size: int) -> None:
-        self._names = names
+        self._names, self._pick = names, itemgetter(*names)
         self._table = np.full((len(names), size), np.nan, dtype=np.float32)
         self._batch = torch.empty(0, dtype=torch.float32, device="cpu")
         self._host, self._size = self._batch.numpy(), 0
@@ -33,10 +34,11 @@ class Together:
 
     def write(self, place: slice, scores: Mapping[str, Tensor]) -> bool:
         """Write a batch's scores, (m,) each; if they are not all on the host, return False."""
-        each = [
-            score.detach() if score.requires_grad else score
-            for score in map(scores.__getitem__, self._names)
-        ]
+        each = self._pick(scores)
+        for score in each:
+            if score.requires_grad:
+                each = tuple(score.detach() for score in each)
+                break
         size = place.stop - place.start
         if size != self._size:
             self._size = size

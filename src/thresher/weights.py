@@ -12,6 +12,8 @@ from torch import Tensor
 from thresher._arrays import Array
 from thresher.population import EVERYONE, Population
 
+_CHUNK = 1 << 15
+
 __all__ = ["clipped", "cumulative", "inverse_probability", "step_factor", "to_step_exponent"]
 
 
@@ -46,11 +48,12 @@ def inverse_probability(probabilities: Tensor, population_ratio: float | None = 
             f"population_ratio must be in (0, 1]; got {population_ratio}. "
             f"Pass probabilities.sum() / num_samples."
         )
-    _check_range(
-        probabilities, "probabilities", 1.0, "Pass the probabilities of the selected samples only."
-    )
     scale = 1.0 if population_ratio is None else float(population_ratio)
-    return _quotient(scale, probabilities)
+    result, low, high = _quotient(scale, probabilities)
+    if result.numel():
+        cure = "Pass the probabilities of the selected samples only."
+        _require_range(low, high, "probabilities", 1.0, cure)
+    return _float32(result)
 
 
 def cumulative(epochs_done: int, counts: Tensor) -> Tensor:
@@ -87,15 +90,14 @@ def cumulative(epochs_done: int, counts: Tensor) -> Tensor:
         raise ValueError(f"epochs_done must not be negative; got {epochs_done}. Count from 0.")
     if epochs_done == 0:
         return torch.ones(counts.shape, dtype=torch.float32, device=counts.device)
-    if counts.numel():
-        smallest, largest = _range(counts)
-        if not (smallest >= 1 and largest <= epochs_done):
-            raise ValueError(
-                f"counts must be in [1, {epochs_done}], the epochs done; got values from "
-                f"{smallest} to {largest}. Count an epoch once for each of its planned samples, "
-                f"when it ends."
-            )
-    return _quotient(float(epochs_done), counts)
+    result, smallest, largest = _quotient(float(epochs_done), counts)
+    if counts.numel() and not (smallest >= 1 and largest <= epochs_done):
+        raise ValueError(
+            f"counts must be in [1, {epochs_done}], the epochs done; got values from "
+            f"{smallest:g} to {largest:g}. Count an epoch once for each of its planned samples, "
+            f"when it ends."
+        )
+    return _float32(result)
 
 
 def clipped(weights: Tensor, max_weight: float) -> Tensor:
@@ -192,16 +194,15 @@ def _check_range(values: Tensor, name: str, largest: float, cure: str) -> None:
     """Raise ValueError unless 0 < values <= largest, and finite."""
     if values.numel() == 0:
         return
-    low, high = _range(values)
+    array = _host(values)
+    _require_range(array.min().item(), array.max().item(), name, largest, cure)
+
+
+def _require_range(low: float, high: float, name: str, largest: float, cure: str) -> None:
     # Comparisons with NaN are false, so NaN is refused too.
     if not (low > 0.0 and high <= largest and high < math.inf):
         bound = "positive and finite" if largest == math.inf else f"in (0, {largest:g}]"
         raise ValueError(f"{name} must be {bound}; got values from {low} to {high}. {cure}")
-
-
-def _range(values: Tensor) -> tuple[float, float]:
-    array = _host(values)
-    return array.min().item(), array.max().item()
 
 
 def _host(values: Tensor) -> Array:
@@ -210,13 +211,18 @@ def _host(values: Tensor) -> Array:
     return (values.float() if half else values).detach().cpu().numpy()
 
 
-def _quotient(numerator: float, denominators: Tensor) -> Tensor:
-    """Return float32(numerator / denominators), divided in float64 without temporaries of it."""
+def _quotient(numerator: float, denominators: Tensor) -> tuple[Tensor, float, float]:
+    """Return float32(numerator / denominators), divided in float64, and the denominators' range."""
     array = _host(denominators)
     result = np.empty(array.shape, dtype=np.float32)
-    with np.errstate(over="ignore"):
-        np.divide(numerator, array, out=result, dtype=np.float64, casting="same_kind")
-    return _float32(torch.from_numpy(result).to(denominators.device))
+    low, high = np.float64(math.inf), np.float64(-math.inf)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        # A piece is compared and divided while it is in the cache.
+        for start in range(0, array.size, _CHUNK):
+            part, out = array[start : start + _CHUNK], result[start : start + _CHUNK]
+            low, high = np.minimum(low, part.min()), np.maximum(high, part.max())
+            np.divide(numerator, part, out=out, dtype=np.float64, casting="same_kind")
+    return torch.from_numpy(result).to(denominators.device), float(low), float(high)
 
 
 def _float32(weights: Tensor) -> Tensor:

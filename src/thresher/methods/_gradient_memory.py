@@ -98,14 +98,14 @@ class GradientMemory(Method):
 
 
 def neutral(score: Array) -> Array:
-    """Return scores in float64, 1 in place of NaN: unseen is taken for average."""
-    result = score.astype(np.float64)
+    """Return a copy of scores, 1 in place of NaN: unseen is taken for average."""
+    result = score.copy()
     np.copyto(result, 1.0, where=np.isnan(result))
     return result
 
 
 def smoothed(score: Array, mean: Array | float, alpha: float) -> Array:
-    """Return sqrt((1 - α) SCORE + α mean SCORE), float64; overwrites `score`."""
+    """Return sqrt((1 - α) SCORE + α mean SCORE); overwrites `score`."""
     score *= 1 - alpha
     score += alpha * mean
     return np.sqrt(score, out=score)

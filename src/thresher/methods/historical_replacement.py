@@ -87,7 +87,7 @@ class HistoricalReplacement(GradientMemory):
 
     def _importance(self, score: Array) -> Array:
         """Return a of large batches, one a row: float64; 1 where all scores are 0."""
-        a = neutral(score)
+        a = neutral(score).astype(np.float64)
         mean = a.mean(axis=1, keepdims=True)
         a = smoothed(a, mean, self.alpha)
         a[mean[:, 0] == 0] = 1.0
