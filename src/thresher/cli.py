@@ -31,6 +31,12 @@ examples:
       a method with other settings than it comes with, each a row of its own
   thresher compare --task fashion-mnist --methods el2n forgetting "k-center-greedy(balanced=true)"
       methods that choose a subset once, by a reference model that is trained first
+  thresher compare --task tinyshakespeare --data ~/data/tinyshakespeare --prune-ratio 0.3
+      a GPT on characters: bits per character, of which less is better
+  thresher compare --task cifar10 --data ~/data --scale paper --batch-size 8 --dry-run
+      a few steps of each row at the papers' settings, to see that they run; nothing is written
+  thresher compare --task cifar10 --data ~/data --scale paper --device cuda
+      the papers' settings in earnest: a ResNet-18 for 200 epochs
   thresher compare --config sweep.yaml --seeds 10
       flags from a file (the flags' names as keys); the command line wins
 
@@ -219,10 +225,10 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "epochs": {"type": int | None, "metavar": "N", "help": "of full training (the task's)"},
     "batch-size": {"type": int | None, "metavar": "N", "help": "samples a step (the task's)"},
     "margin": {
-        "type": float,
-        "default": 0.5,
+        "type": float | None,
         "metavar": "δ",
-        "help": "points of accuracy below full that would still be lossless (0.5)",
+        "help": "how far below full would still be lossless, in points (0.5; 0.02 bits per "
+        "character)",
     },
     "device": {"type": str, "default": "cpu", "help": "where to train, such as cuda (cpu)"},
     "workers": {
@@ -231,6 +237,17 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "help": "processes of one thread each (one a core, at most 4)",
     },
     "out": {"type": str | None, "metavar": "FOLDER", "help": "for the results (runs/TASK)"},
+    "scale": {
+        "type": str,
+        "default": "small",
+        "metavar": "SCALE",
+        "help": "`small`, or `paper`: the network and budget of the papers, for an accelerator "
+        "(small)",
+    },
+    "dry-run": {
+        "action": "store_true",
+        "help": "train each row on two batches, say what all of it would take, and write nothing",
+    },
 }
 
 

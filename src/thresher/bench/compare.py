@@ -18,9 +18,8 @@ from thresher.errors import SettingError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thresher.bench.images import Images
     from thresher.bench.summary import Line
-    from thresher.bench.tasks import Task
+    from thresher.bench.tasks import Data, Task
     from thresher.bench.workers import Failed
 
 
@@ -37,10 +36,12 @@ class Options:
     seeds: tuple[int, ...] = (0, 1, 2)
     epochs: int | None = None
     batch_size: int | None = None
-    margin: float = 0.5
+    margin: float | None = None
     device: str = "cpu"
     workers: int | None = None
     out: str | None = None
+    scale: str = "small"
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         require_known("task", self.task, TASKS)
@@ -64,13 +65,20 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingError(f"--{name.replace('_', '-')} {value}", "1 or more")
-        if not self.margin > 0:
+        if self.margin is not None and not self.margin > 0:
             raise SettingError(f"--margin {self.margin:g}", "more than 0 points")
+        require_known("scale", self.scale, ("small", "paper"))
+
+    @property
+    def full_task(self) -> str:
+        """The task's name with its scale, as `tasks.task` takes it."""
+        return self.task if self.scale == "small" else f"{self.task}@{self.scale}"
 
     @property
     def folder(self) -> Path:
         """Where results go."""
-        return Path(self.out) if self.out is not None else Path("runs") / self.task
+        name = self.full_task.replace("@", "-")
+        return Path(self.out) if self.out is not None else Path("runs") / name
 
     @property
     def num_workers(self) -> int:
@@ -87,7 +95,7 @@ class Options:
         words = ["thresher", "compare"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in ("workers", "out"):
+            if value == field.default or field.name in ("workers", "out", "dry_run"):
                 continue
             words.append(f"--{field.name.replace('_', '-')}")
             if field.name == "data":
@@ -121,9 +129,9 @@ class Comparison:
         self.options, self.console = options, console
         self.store = Store(options.folder)
         require_device(options.device)
-        self.task: Task = task(options.task)
-        images: Images = load(self.task, options.data)
-        self._checksum = images.checksum()
+        self.task: Task = task(options.full_task)
+        data: Data = load(self.task, options.data)
+        self._checksum = data.checksum()
         self._facts = {"versions": versions(), "commit": commit(), "machine": machine()}
         self.rows = asked_rows(options.methods, options.prune_ratio, options.step_exponent)
         self.failed: list[Failed] = []
@@ -135,8 +143,7 @@ class Comparison:
         from thresher.bench.summary import rates
 
         self._train(self.rows)
-        epochs = self._epochs
-        added = added_rows(rates(self.records(), len(self.options.seeds)), epochs)
+        added = added_rows(rates(self.records(), len(self.options.seeds)), self._epochs)
         if added:
             names = ", ".join(map(str, added))
             self._say(f"Controls at achieved rates: {names}.")
@@ -157,11 +164,16 @@ class Comparison:
         """Runs that are on the disk."""
         return sum(len(runs) for runs in self.records().values())
 
+    @property
+    def margin(self) -> float:
+        """δ: what was asked, else the metric's own."""
+        return self.options.margin or self.task.metric.margin
+
     def lines(self) -> list[Line]:
         """Return the table's lines."""
         from thresher.bench.summary import summarise
 
-        return summarise(self.records(), self.options.margin)
+        return summarise(self.records(), self.margin)
 
     def _train(self, rows: Sequence[Row]) -> None:
         from thresher.bench.display import Display
@@ -182,7 +194,7 @@ class Comparison:
             f"full, {workers} process{'es' * (workers > 1)} with one thread each."
         )
         full = dict(self.records()[self.rows[0]])
-        with Display(self.console, left, full) as display:
+        with Display(self.console, left, full, self.task.metric) as display:
             for event in run_all(left, num_workers=workers, folder=self.options.data):
                 if isinstance(event, Finished):
                     self.store.append(event.record | self._facts)
@@ -229,6 +241,10 @@ def compare(options: Options, console: Console) -> int:
     Raises:
         ThresherError: before any training.
     """
+    if options.dry_run:
+        from thresher.bench.rehearsal import rehearse
+
+        return rehearse(options, console)
     comparison = Comparison(options, console)
     try:
         comparison.run()
@@ -267,9 +283,10 @@ def report(comparison: Comparison) -> None:
     heading = table.Heading(
         title=comparison.task.title,
         num_seeds=len(options.seeds),
-        margin=options.margin,
-        notes=_notes(comparison),
+        margin=comparison.margin,
+        notes=table.notes(comparison.records(), comparison.task.note),
         command=options.command(),
+        metric=comparison.task.metric,
     )
     for part in table.terminal(lines, heading, console.width):
         console.print(part)
@@ -277,23 +294,7 @@ def report(comparison: Comparison) -> None:
         console.print(text, highlight=False, style="dim", markup=False)
     page, drawing = options.folder / "table.md", options.folder / "tradeoff.svg"
     page.write_text(table.markdown(lines, heading), encoding="utf-8")
-    picture(lines, comparison.task.title, options.margin, drawing)
+    picture(lines, heading.title, heading.margin, drawing, heading.metric)
     console.print(
         f"\nWritten: {page}, {drawing}, {comparison.store.path}", highlight=False, soft_wrap=True
     )
-
-
-def _notes(comparison: Comparison) -> list[str]:
-    """Return what the runs have to say about themselves, each thing once."""
-    notes: dict[str, None] = {}
-    machines: set[str] = set()
-    for row, runs in comparison.records().items():
-        machines |= {repr(sorted(run.get("machine", {}).items())) for run in runs.values()}
-        # One seed speaks for the row: such notes hold a number that differs a little between seeds.
-        for note in next(iter(runs.values()), {}).get("notes", ()):
-            notes[f"{row}: {note}"] = None
-    if len(machines) > 1:
-        notes["These runs come from different machines: times and speed-ups mean little."] = None
-    if comparison.task.note:
-        notes[comparison.task.note] = None
-    return list(notes)

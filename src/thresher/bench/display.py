@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from thresher.bench.metrics import ACCURACY, Metric
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.summary import charged
 from thresher.bench.table import duration, signed
@@ -25,14 +26,19 @@ class Display:
         console: where to.
         configs: the runs to come.
         full: finished runs of full training by seed, to compare others with; grows as they come.
+        metric: what the runs measure.
     """
 
     def __init__(
-        self, console: Console, configs: Sequence[RunConfig], full: dict[int, dict[str, Any]]
+        self,
+        console: Console,
+        configs: Sequence[RunConfig],
+        full: dict[int, dict[str, Any]],
+        metric: Metric = ACCURACY,
     ) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._console, self._full = console, full
+        self._console, self._full, self._metric = console, full, metric
         self._num_runs, self._num_ended = len(configs), 0
         self._work = sum(config.expected_epochs for config in configs)
         self._work_done = 0.0
@@ -86,7 +92,8 @@ class Display:
         if isinstance(event, Started):
             bars.reset(bar, description=name, total=config.trained_epochs, text="starting")
         elif isinstance(event, Advanced):
-            text = f"epoch {event.epochs_done}/{config.trained_epochs} · {event.metric:.2f} %"
+            reached = self._metric.text(event.metric)
+            text = f"epoch {event.epochs_done}/{config.trained_epochs} · {reached}"
             bars.update(bar, completed=event.epochs_done, text=text)
         else:
             bars.update(bar, description="[dim]idle", completed=0, text="")
@@ -102,10 +109,11 @@ class Display:
             return f"{head}: [bold red]failed[/]: {_escaped(event.reason)}"
         record = event.record
         seconds = charged(record)
-        parts = [f"{record['metric']:.2f} %", duration(seconds)]
+        parts = [self._metric.text(record["metric"]), duration(seconds)]
         full = self._full.get(config.seed)
         if full is not None and config.method != "full":
-            parts[0] += f" ({signed(record['metric'] - full['metric'])})"
+            gain = self._metric.gain(record["metric"], full["metric"])
+            parts[0] += f" ({signed(gain, self._metric.digits)})"
             parts[1] += f" ({charged(full) / seconds:.2f}× as fast as full)"
         if config.method != "full":
             parts.append(f"{100 * record['prune_rate']:.1f} % of visits saved")

@@ -68,15 +68,18 @@ class RunConfig:
         epochs: of full training.
         batch_size: samples a step.
         learning_rate: the peak, before `fewer-epochs-scaled` multiplies it.
-        momentum: of SGD.
-        weight_decay: of SGD.
+        momentum: of SGD; None without SGD.
+        weight_decay: of the optimizer.
         warm_up: share of the cycle before the peak.
-        flip: whether training images are mirrored.
-        shift: by how many pixels they are moved at most.
+        flip: whether training images are mirrored; None where there are none.
+        shift: by how many pixels they are moved at most, or (up and down, left and right).
         seed: of weights, order, augmentation and the method's draws.
         device: where the network is.
         threads: of torch.
         reference_epochs: of the model that a static method sees; None if it sees none.
+        optimizer: None is SGD with Nesterov momentum.
+        hidden: share of a text's words that are hidden in an epoch; None if none are.
+        drop_last: True if an epoch's last batch is left out where it is not full, else None.
     """
 
     task: str
@@ -89,25 +92,30 @@ class RunConfig:
     epochs: int
     batch_size: int
     learning_rate: float
-    momentum: float
+    momentum: float | None
     weight_decay: float
     warm_up: float
-    flip: bool
-    shift: int
+    flip: bool | None
+    shift: int | tuple[int, int] | None
     seed: int
     device: str
     threads: int
     reference_epochs: int | None = None
+    optimizer: str | None = None
+    hidden: float | None = None
+    drop_last: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the knobs by name, ready for JSON; without that of a reference if there is none.
+        """Return the knobs by name, ready for JSON, without those that the run does not have.
 
-        So the runs that have none keep the key they had before there were references.
+        So runs keep the key they had before there were references, or optimizers to choose among.
         """
         knobs = asdict(self)
-        if self.reference_epochs is None:
-            del knobs["reference_epochs"]
-        return knobs
+        return {
+            name: value
+            for name, value in knobs.items()
+            if value is not None or name in ("prune_ratio", "step_exponent")
+        }
 
     @cached_property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from thresher.bench.catalogue import has_step_length, is_control
+from thresher.bench.metrics import metric_of
 from thresher.bench.statistics import (
     Difference,
     comparisons,
@@ -18,6 +19,8 @@ from thresher.bench.suite import Row
 
 Records = Mapping[Row, Mapping[int, Mapping[str, Any]]]
 """The finished runs of each row, by seed."""
+
+_UNKNOWN = {"ratio": math.nan}
 
 _SAME_RATE = 0.0101
 """How far the rates of a method and of its random control may be apart (0.01, and rounding)."""
@@ -53,7 +56,8 @@ class Line:
         extra_forwards: samples that were only scored.
         seconds: of training and of what came before it (`charged`), evaluation apart.
         speed_up: time of full/time of this row, paired by seed; NaN without a common seed.
-        mean: of the metric, in percent.
+        flops: operations of this row/those of full, all counted; NaN where runs do not say.
+        mean: of the metric, in its unit.
         sd: of the metric over seeds.
         difference: to full, paired by seed.
         verdict: the word it has earned (`statistics.verdicts`).
@@ -71,6 +75,7 @@ class Line:
     speed_up: float
     mean: float
     sd: float
+    flops: float = math.nan
     difference: Difference | None = None
     verdict: str = "–"
     random: Control | None = None
@@ -123,12 +128,14 @@ def charged(run: Mapping[str, Any]) -> float:
 
 
 def paired(row: Row, control: Row, records: Records) -> Difference | None:
-    """Return the differences of the metric on the seeds that both rows have finished."""
+    """Return how much better the metric is, on each seed that both rows have finished."""
     ours, theirs = records.get(row, {}), records.get(control, {})
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         return None
-    return Difference(tuple(ours[seed]["metric"] - theirs[seed]["metric"] for seed in common))
+    gain = metric_of(ours[common[0]]).gain
+    pairs = ((ours[seed]["metric"], theirs[seed]["metric"]) for seed in common)
+    return Difference(tuple(gain(*pair) for pair in pairs))
 
 
 def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> Line:
@@ -146,6 +153,7 @@ def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> 
         speed_up=math.fsum(ratios) / len(ratios) if ratios else math.nan,
         mean=math.fsum(metrics) / len(metrics),
         sd=standard_deviation(metrics),
+        flops=math.fsum(run.get("flops", _UNKNOWN)["ratio"] for run in runs.values()) / len(runs),
         difference=None if row == FULL else paired(row, FULL, records),
     )
 
