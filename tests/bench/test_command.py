@@ -116,13 +116,13 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One process for all of it, and random pruning fails in it.
-    def in_this_process(configs, *, num_workers, folder):
+    def in_this_process(configs, *, num_workers, folders):
         from thresher.bench.run import load, train
         from thresher.bench.tasks import task
         from thresher.bench.workers import Failed, Finished, Started
 
         digits = task("digits")
-        images = load(digits, folder)
+        images = load(digits, folders.get("digits"))
         for config in configs:
             yield Started(0, config)
             if config.method == "random":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from thresher.bench.catalogue import is_control
+from thresher.bench.looks import alpha_of
 from thresher.bench.metrics import ACCURACY, Metric
 from thresher.bench.summary import Control, Line, Records
 
@@ -27,6 +28,7 @@ class Heading:
         notes: further paragraphs.
         command: that makes the table again.
         metric: what was measured.
+        looks: the numbers of seeds that were named beforehand, if seeds are added.
     """
 
     title: str
@@ -35,10 +37,11 @@ class Heading:
     notes: Sequence[str]
     command: str
     metric: Metric = ACCURACY
+    looks: Sequence[int] = ()
 
 
 _COST = ("saved", "samples", "reference", "extra forwards", "FLOPs", "time", "speed-up")
-_CONTROLS = ("beats random?", "beats fewer epochs?")
+_CONTROLS = ("beats random?", "beats fewer epochs?", "beats same time?", "front?")
 
 
 def terminal(lines: Sequence[Line], heading: Heading, width: int) -> list[Table]:
@@ -117,6 +120,8 @@ def cells(lines: Sequence[Line], metric: Metric = ACCURACY) -> dict[str, list[st
         "verdict": [line.verdict for line in lines],
         "beats random?": [_beaten(line.random, metric.digits) for line in lines],
         "beats fewer epochs?": [_beaten(line.fewer_epochs, metric.digits) for line in lines],
+        "beats same time?": [_beaten(line.same_seconds, metric.digits) for line in lines],
+        "front?": [_place(line) for line in lines],
         "helped?": [line.has_helped for line in lines],
     }
     if not any(line.extra_forwards for line in lines):
@@ -125,7 +130,16 @@ def cells(lines: Sequence[Line], metric: Metric = ACCURACY) -> dict[str, list[st
         del columns["reference"]
     if all(math.isnan(line.flops) for line in lines):
         del columns["FLOPs"]
+    if not any(has_own_time(line) for line in lines):
+        del columns["beats same time?"]
     return columns
+
+
+def has_own_time(line: Line) -> bool:
+    """Return whether fewer epochs of the same time are others than those of as many samples."""
+    if line.same_seconds is None or line.fewer_epochs is None:
+        return False
+    return line.same_seconds.row != line.fewer_epochs.row
 
 
 def heading_of(metric: Metric) -> str:
@@ -153,10 +167,15 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
         f"low > 0; else lossless: low > −{margin}; else worse: high < 0; else undecided; "
         f"(equivalent): also high < {margin}.",
         "Beats random: paired with random pruning at the same rate and step length; beats fewer "
-        "epochs: with the number of epochs of nearest cost; yes, no, not shown: corrected alike. "
-        "A method that does not beat both has not helped: "
-        f"{len(helped)} of {len(tried)} rows are shown to have.",
+        "epochs: with the number of epochs of nearest cost, in samples and (beats same time) in "
+        "seconds; yes, no, not shown: corrected alike. A method that does not beat them all has "
+        f"not helped: {len(helped)} of {len(tried)} rows are shown to have.",
+        "Front: yes: no row that takes as little time has a better mean; no: one is shown to be "
+        "better (corrected for all pairs); perhaps: one has a better mean, which may be chance. In "
+        "percent: how often it is undominated if seeds are drawn anew from these.",
     ]
+    if heading.looks:
+        texts.insert(1, _looks(heading))
     if any(line.reference for line in lines):
         texts.append(
             "Reference: sample visits of training the model that a static method chooses by. "
@@ -190,6 +209,14 @@ def notes(records: Records, about_task: str) -> list[str]:
     if about_task:
         found[about_task] = None
     return list(found)
+
+
+def _looks(heading: Heading) -> str:
+    at, alpha = ", ".join(map(str, heading.looks)), alpha_of(heading.num_seeds, heading.looks)
+    return (
+        f"Looks were named beforehand, at {at} seeds; this one is judged at {100 * alpha:.2g} % in "
+        "place of 5, so that at all of them together no more is wrong than at one."
+    )
 
 
 def duration(seconds: float) -> str:
@@ -250,6 +277,10 @@ def _beaten(control: Control | None, digits: int) -> str:
         return "–"
     mean = signed(control.difference.mean, digits)
     return mean if control.is_beaten == "one seed" else f"{mean} {control.is_beaten}"
+
+
+def _place(line: Line) -> str:
+    return line.front if math.isnan(line.front_share) else f"{line.front} {line.front_share:.0%}"
 
 
 def _style(cell: str) -> str:
