@@ -147,11 +147,7 @@ def connect(address: str) -> None:
     import ray  # pyright: ignore[reportMissingImports]
 
     if not ray.is_initialized():
-        ray.init(
-            address=None if address == "local" else address,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        ray.init(address=address, log_to_driver=False)
 
 
 def num_slots(address: str, device: str) -> int:
