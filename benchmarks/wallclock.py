@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import thresher
-from thresher.bench.images import Images, whole_batch
+from thresher.bench.images import whole_batch
 from thresher.bench.run import load
-from thresher.bench.tasks import Task, task
+from thresher.bench.tasks import Data, Task, task
 
 _RESULTS = Path(__file__).parent / "results"
 _WARM_UP = 2  # epochs: kernels are built, and methods that need scores train on everything
@@ -47,7 +47,7 @@ class Run:
     """One training run, a few batches at a time."""
 
     task: Task
-    images: Images
+    images: Data
     pruner: thresher.Pruner | None
     epochs: int = 0
 

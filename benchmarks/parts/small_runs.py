@@ -72,8 +72,9 @@ class Data:
 
 def load(name: str) -> Data:
     origin, size = task(name), SETUPS[name].samples
-    images = origin.load(None)
-    mean, std = channel_values(origin.mean), channel_values(origin.std)
+    images: Any = origin.load(None)
+    inputs: Any = origin.inputs
+    mean, std = channel_values(inputs.mean), channel_values(inputs.std)
     return Data(normalised(images.train_images[:size], mean, std), images.train_labels[:size])
 
 

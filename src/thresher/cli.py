@@ -1,4 +1,4 @@
-"""The command line: `thresher compare` and `thresher methods`."""
+"""The command line: `thresher compare`, `thresher bench` and `thresher methods`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import thresher
+from thresher.bench import command
 from thresher.bench.catalogue import BASELINES, DEFAULT_METHODS, METHODS, TASKS
 from thresher.bench.chosen_once import STATIC
 from thresher.bench.compare import Options, compare
+from thresher.bench.spelling import PUBLISHED, step_exponent
 from thresher.errors import SettingError, ThresherError
-
-_PUBLISHED = "published"
 
 _METHODS = "list the methods, or print one's card and BibTeX"
 """What `thresher methods` is for. Here, because importing the cards imports torch."""
@@ -31,6 +31,12 @@ examples:
       a method with other settings than it comes with, each a row of its own
   thresher compare --task fashion-mnist --methods el2n forgetting "k-center-greedy(balanced=true)"
       methods that choose a subset once, by a reference model that is trained first
+  thresher compare --task tinyshakespeare --data ~/data/tinyshakespeare --prune-ratio 0.3
+      a GPT on characters: bits per character, of which less is better
+  thresher compare --task cifar10 --data ~/data --scale paper --batch-size 8 --dry-run
+      a few steps of each row at the papers' settings, to see that they run; nothing is written
+  thresher compare --task cifar10 --data ~/data --scale paper --device cuda
+      the papers' settings in earnest: a ResNet-18 for 200 epochs
   thresher compare --config sweep.yaml --seeds 10
       flags from a file (the flags' names as keys); the command line wins
 
@@ -93,14 +99,16 @@ def _run(arguments: Sequence[str] | None) -> int:
     given = _given(arguments)
     if given[:1] == ["methods"]:
         # Before anything of an extra is imported: what there is can be read without them.
-        from thresher.cards import command
+        from thresher.cards import command as cards
 
-        return command.methods(given[1:])
+        return cards.methods(given[1:])
     from rich.console import Console
 
-    options = parse(given)
     # Where nobody watches, a table may be as wide as it likes.
-    return compare(options, Console(width=None if sys.stdout.isatty() else 200))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if given[:1] == ["bench"]:
+        return command.bench(_parser().parse_args(given).as_dict()["bench"], console)
+    return compare(parse(given), console)
 
 
 def _given(arguments: Sequence[str] | None) -> list[str]:
@@ -109,7 +117,8 @@ def _given(arguments: Sequence[str] | None) -> list[str]:
 
 def _named(arguments: Sequence[str] | None) -> str:
     """The subcommand that was asked for, as far as one can tell."""
-    return "methods" if _given(arguments)[:1] == ["methods"] else "compare"
+    given = _given(arguments)
+    return given[0] if given[:1] in (["methods"], ["bench"]) else "compare"
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -117,19 +126,11 @@ def _values(given: dict[str, Any]) -> dict[str, Any]:
     values = {name: given[name] for name in Options.__dataclass_fields__}
     values["methods"] = tuple(values["methods"])
     values["prune_ratio"] = tuple(values["prune_ratio"])
-    values["step_exponent"] = tuple(_step_exponent(text) for text in values["step_exponent"])
-    seeds = values["seeds"]
+    values["step_exponent"] = tuple(step_exponent(text) for text in values["step_exponent"])
+    looks = values["looks"] = tuple(values["looks"])
+    seeds = values["seeds"] or [max(looks, default=3)]
     values["seeds"] = tuple(range(seeds[0])) if len(seeds) == 1 else tuple(seeds)
     return values
-
-
-def _step_exponent(text: str | float) -> float | None:
-    if text == _PUBLISHED:
-        return None
-    try:
-        return float(text)
-    except ValueError as error:
-        raise SettingError(f"--step-exponent {text}", f"`{_PUBLISHED}` or a number") from error
 
 
 def _parser() -> Any:
@@ -154,6 +155,7 @@ def _parser() -> Any:
     commands.add_subcommand(
         "compare", _compare_parser(), help="train real models on full and pruned data"
     )
+    command.add_to(commands)
     commands.add_subcommand("methods", ArgumentParser(prog="thresher methods"), help=_METHODS)
     return parser
 
@@ -204,25 +206,33 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "step-exponent": {
         "type": str | float,
         "nargs": "+",
-        "default": [_PUBLISHED],
+        "default": [PUBLISHED],
         "metavar": "γ",
-        "help": f"step lengths: `{_PUBLISHED}`, each paper's own weights, or a number γ, which "
-        f"scales an epoch's weights to mean (all/kept samples)^γ ({_PUBLISHED})",
+        "help": f"step lengths: `{PUBLISHED}`, each paper's own weights, or a number γ, which "
+        f"scales an epoch's weights to mean (all/kept samples)^γ ({PUBLISHED})",
     },
     "seeds": {
         "type": int,
         "nargs": "+",
-        "default": [3],
+        "default": [],
         "metavar": "N",
-        "help": "one number N: the seeds 0 to N-1; several: these seeds (3)",
+        "help": "one number N: the seeds 0 to N-1; several: these seeds (3, or as many as --looks)",
+    },
+    "looks": {
+        "type": int,
+        "nargs": "+",
+        "default": [],
+        "metavar": "N",
+        "help": "numbers of seeds at which to judge: more are made only while a row is undecided, "
+        "and each look spends a part of the 5 %% (one look, at all seeds)",
     },
     "epochs": {"type": int | None, "metavar": "N", "help": "of full training (the task's)"},
     "batch-size": {"type": int | None, "metavar": "N", "help": "samples a step (the task's)"},
     "margin": {
-        "type": float,
-        "default": 0.5,
+        "type": float | None,
         "metavar": "δ",
-        "help": "points of accuracy below full that would still be lossless (0.5)",
+        "help": "how far below full would still be lossless, in points (0.5; 0.02 bits per "
+        "character)",
     },
     "device": {"type": str, "default": "cpu", "help": "where to train, such as cuda (cpu)"},
     "workers": {
@@ -231,6 +241,17 @@ _FLAGS: dict[str, dict[str, Any]] = {
         "help": "processes of one thread each (one a core, at most 4)",
     },
     "out": {"type": str | None, "metavar": "FOLDER", "help": "for the results (runs/TASK)"},
+    "scale": {
+        "type": str,
+        "default": "small",
+        "metavar": "SCALE",
+        "help": "`small`, or `paper`: the network and budget of the papers, for an accelerator "
+        "(small)",
+    },
+    "dry-run": {
+        "action": "store_true",
+        "help": "train each row on two batches, say what all of it would take, and write nothing",
+    },
 }
 
 

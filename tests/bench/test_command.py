@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,37 @@ from thresher.cli import main, parse
 TINY = ("--task", "digits", "--epochs", "3", "--workers", "1")
 
 
-def thresher(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def thresher(
+    *arguments: str, folder: Path, program: Sequence[str] = ("-m", "thresher")
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "thresher", *arguments],
+        [sys.executable, "-W", "error", *program, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
+
+
+HELD = """\
+import sys, time
+from thresher.bench.display import Display
+from thresher.bench.workers import Started
+from thresher.cli import main
+
+show, begun = Display.show, []
+
+def show_and_wait(self, event):
+    show(self, event)
+    begun.extend([event] * isinstance(event, Started))
+    if len(begun) == 2:
+        time.sleep(600)
+
+Display.show = show_and_wait
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line; it begins a second run and then waits for a signal, however fast runs are."""
 
 
 def keys(folder: Path) -> list[str]:
@@ -36,7 +59,7 @@ def test_interrupted_comparison_keeps_its_runs_and_continues(
 ) -> None:
     command = ("compare", *TINY, "--methods", "infobatch", *("--prune-ratio", "0.7"))
     command += ("--seeds", "2", "--out", "out")
-    process = thresher(*command, folder=tmp_path)
+    process = thresher(*command, folder=tmp_path, program=("-c", HELD))
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("[1/8] full · seed 0: "):
@@ -93,13 +116,13 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One process for all of it, and random pruning fails in it.
-    def in_this_process(configs, *, num_workers, folder):
+    def in_this_process(configs, *, num_workers, folders):
         from thresher.bench.run import load, train
         from thresher.bench.tasks import task
         from thresher.bench.workers import Failed, Finished, Started
 
         digits = task("digits")
-        images = load(digits, folder)
+        images = load(digits, folders.get("digits"))
         for config in configs:
             yield Started(0, config)
             if config.method == "random":

@@ -177,7 +177,7 @@ def test_a_comparison_of_static_methods_repeats_nothing(
     # Their rate is that asked for, so the controls of this ratio serve them.
     assert "Controls at achieved rates" not in capsys.readouterr().out
     page = (tmp_path / "out" / "table.md").read_text("utf-8")
-    assert "| reference | extra forwards | time |" in page
+    assert "| reference | extra forwards | FLOPs | time |" in page
     assert "| k-center-greedy(balanced=true) |" in page
     before = (tmp_path / "out" / "runs.jsonl").read_bytes()
     assert len(before.splitlines()) == 5

@@ -62,7 +62,10 @@ def test_the_record_is_json_and_has_what_a_claim_needs() -> None:
     assert record["prune_rate"] == 1 - record["samples_trained"] / (4 * 899)
     assert record["extra_forwards"] == 0
     parts = record["seconds"]
-    assert set(parts) == {"training", "cpu", "planning", "closing", "data", "evaluation"}
+    assert set(parts) == {
+        *("training", "cpu", "planning", "closing", "gathering", "scoring", "data", "waiting"),
+        *("evaluation", "total"),
+    }
     assert parts["training"] > parts["data"] + parts["planning"] > 0
 
 

@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-from thresher.bench.run import configure
+from thresher.bench.run import configure, load
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import task
 from thresher.bench.workers import Advanced, Event, Failed, Finished, Started, run_all
@@ -12,7 +12,7 @@ def config(seed: int, *, epochs: int = 1, device: str = "cpu") -> RunConfig:
     return configure(
         task("digits"),
         Row("full"),
-        data="",
+        data=load(task("digits"), None).checksum(),
         epochs=epochs,
         batch_size=256,
         seed=seed,
@@ -24,7 +24,7 @@ def config(seed: int, *, epochs: int = 1, device: str = "cpu") -> RunConfig:
 def test_failures_and_deaths_are_events_and_the_others_go_on() -> None:
     configs = [config(0, device="nonsense"), config(1, epochs=10_000), config(2)]
     events: list[Event] = []
-    for event in run_all(configs, num_workers=1, folder=None):
+    for event in run_all(configs, num_workers=1, folders={}):
         if isinstance(event, Advanced) and event.config.seed == 1 and event.epochs_done == 1:
             [process] = multiprocessing.active_children()
             process.kill()
@@ -42,7 +42,7 @@ def test_failures_and_deaths_are_events_and_the_others_go_on() -> None:
 
 
 def test_leaving_early_ends_the_processes() -> None:
-    events = run_all([config(0, epochs=10_000)], num_workers=2, folder=None)
+    events = run_all([config(0, epochs=10_000)], num_workers=2, folders={})
     assert isinstance(next(events), Started)
     assert len(multiprocessing.active_children()) == 1
     events.close()

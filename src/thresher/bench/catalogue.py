@@ -83,8 +83,17 @@ DEFAULT_METHODS = (*BASELINES, "infobatch", "repb", "orderdp", "omission")
 TASKS: dict[str, str] = {
     "digits": "8x8 digits shipped inside scikit-learn; seconds a run; a smoke test only",
     "fashion-mnist": "60,000 clothing images, 28x28 grey; under a minute a run on one core",
+    "fashion-mnist-vit": "20,000 of them, and a small vision transformer",
     "cifar10": "50,000 colour photographs, 32x32, 10 classes",
+    "cifar10-vit": "20,000 of them, and a small vision transformer",
+    "cifar10n": "15,000 of them with people's labels, 9 % wrong; tested on right ones",
+    "cifar10n-worse": "the same, 40 % wrong",
     "cifar100": "50,000 colour photographs, 32x32, 100 classes",
+    "ag-news": "14,547 headlines in four classes, and a small transformer from scratch",
+    "ag-news-noisy": "9,993 of them with people's labels, 20 % wrong; tested on right ones",
+    "esc10": "320 sounds of ten kinds, as log-mel pictures",
+    "tinyshakespeare": "5,000 pieces of Shakespeare, and a GPT that predicts characters",
+    "imagenet": "photographs in a folder of class folders, and a ResNet-50; for an accelerator",
 }
 """Name on the command line, and one line for `--help`."""
 
@@ -105,10 +114,10 @@ def require_known(kind: str, name: str, known: Iterable[str]) -> str:
         UnknownNameError: it is not known; the message has the nearest name.
 
     Example:
-        >>> require_known("task", "digit", TASKS)
+        >>> require_known("task", "digit", TASKS)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         thresher.bench.catalogue.UnknownNameError: unknown task 'digit'; expected: one of digits,
-        fashion-mnist, cifar10, cifar100. The nearest is 'digits'.
+        ... The nearest is 'digits'.
     """
     names = list(known)
     if name in names:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from thresher.bench.catalogue import DEFAULT_METHODS, TASKS, require_known, require_method
-from thresher.bench.store import Store
-from thresher.bench.suite import Row, RunConfig, added_rows, asked_rows
+from thresher.bench.looks import require_looks
+from thresher.bench.suite import asked_rows
 from thresher.errors import SettingError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from thresher.bench.images import Images
-    from thresher.bench.summary import Line
-    from thresher.bench.tasks import Task
-    from thresher.bench.workers import Failed
+    from thresher.bench.experiment import Experiment, Question
+    from thresher.bench.sweep import Sweep
 
 
 @final
@@ -35,12 +32,15 @@ class Options:
     prune_ratio: tuple[float, ...] = (0.5,)
     step_exponent: tuple[float | None, ...] = (None,)
     seeds: tuple[int, ...] = (0, 1, 2)
+    looks: tuple[int, ...] = ()
     epochs: int | None = None
     batch_size: int | None = None
-    margin: float = 0.5
+    margin: float | None = None
     device: str = "cpu"
     workers: int | None = None
     out: str | None = None
+    scale: str = "small"
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         require_known("task", self.task, TASKS)
@@ -60,35 +60,59 @@ class Options:
                 f"--seeds {' '.join(map(str, self.seeds))}",
                 "a number of seeds, or different seeds from 0 up",
             )
+        require_looks(self.looks, len(self.seeds))
         for name in ("epochs", "batch_size", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingError(f"--{name.replace('_', '-')} {value}", "1 or more")
-        if not self.margin > 0:
+        if self.margin is not None and not self.margin > 0:
             raise SettingError(f"--margin {self.margin:g}", "more than 0 points")
+        require_known("scale", self.scale, ("small", "paper"))
+
+    @property
+    def full_task(self) -> str:
+        """The task's name with its scale, as `tasks.task` takes it."""
+        return self.task if self.scale == "small" else f"{self.task}@{self.scale}"
 
     @property
     def folder(self) -> Path:
         """Where results go."""
-        return Path(self.out) if self.out is not None else Path("runs") / self.task
+        name = self.full_task.replace("@", "-")
+        return Path(self.out) if self.out is not None else Path("runs") / name
 
     @property
     def num_workers(self) -> int:
         """Processes: what was asked, else one a core up to four, and one on an accelerator."""
         if self.workers is not None:
             return self.workers
-        # Cores this process may use, where the system can tell (not macOS).
-        usable = getattr(os, "sched_getaffinity", None)
-        cores = len(usable(0)) if usable else os.cpu_count() or 1
-        return min(cores, 4) if self.device == "cpu" else 1
+        return min(usable_cores(), 4) if self.device == "cpu" else 1
+
+    def question(self) -> Question:
+        """Return what is asked of the task."""
+        from thresher.bench.experiment import Question
+
+        return Question(
+            task=self.full_task,
+            rows=tuple(asked_rows(self.methods, self.prune_ratio, self.step_exponent)),
+            seeds=self.seeds,
+            looks=self.looks,
+            margin=self.margin,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            device=self.device,
+            data=self.data,
+            command=self.command(),
+        )
 
     def command(self) -> str:
         """Return the command line that asks for the same, without the folders of this machine."""
         words = ["thresher", "compare"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in ("workers", "out"):
+            if value == field.default or field.name in ("workers", "out", "dry_run"):
                 continue
+            if field.name == "seeds" and self.looks and value == tuple(range(len(value))):
+                continue  # they say it themselves
             words.append(f"--{field.name.replace('_', '-')}")
             if field.name == "data":
                 words.append("FOLDER")
@@ -98,125 +122,6 @@ class Options:
                 values = value if isinstance(value, tuple) else (value,)
                 words += ["published" if part is None else f"{part}" for part in values]
         return shlex.join(words)
-
-
-@final
-class Comparison:
-    """One comparison: what is asked, what is finished, what is left.
-
-    Args:
-        options: what is asked.
-        console: where to show it.
-
-    Raises:
-        ThresherError: something would fail in every run; nothing has been trained.
-    """
-
-    def __init__(self, options: Options, console: Console) -> None:
-        from thresher.bench.provenance import commit, machine, versions
-        from thresher.bench.run import load, require_device
-        from thresher.bench.tasks import task
-
-        _require_packages()
-        self.options, self.console = options, console
-        self.store = Store(options.folder)
-        require_device(options.device)
-        self.task: Task = task(options.task)
-        images: Images = load(self.task, options.data)
-        self._checksum = images.checksum()
-        self._facts = {"versions": versions(), "commit": commit(), "machine": machine()}
-        self.rows = asked_rows(options.methods, options.prune_ratio, options.step_exponent)
-        self.failed: list[Failed] = []
-        for text in self.store.damaged:
-            console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
-
-    def run(self) -> None:
-        """Train what is not finished yet: the rows asked for, then the controls they call for."""
-        from thresher.bench.summary import rates
-
-        self._train(self.rows)
-        epochs = self._epochs
-        added = added_rows(rates(self.records(), len(self.options.seeds)), epochs)
-        if added:
-            names = ", ".join(map(str, added))
-            self._say(f"Controls at achieved rates: {names}.")
-            self._train(added)
-            self.rows = [*self.rows, *added]
-
-    def records(self) -> dict[Row, dict[int, dict[str, Any]]]:
-        """Return the finished runs, by row and seed."""
-        found: dict[Row, dict[int, dict[str, Any]]] = {}
-        for row in self.rows:
-            keys = {seed: self._config(row, seed).key for seed in self.options.seeds}
-            finished = self.store.records
-            found[row] = {seed: finished[key] for seed, key in keys.items() if key in finished}
-        return found
-
-    @property
-    def num_finished(self) -> int:
-        """Runs that are on the disk."""
-        return sum(len(runs) for runs in self.records().values())
-
-    def lines(self) -> list[Line]:
-        """Return the table's lines."""
-        from thresher.bench.summary import summarise
-
-        return summarise(self.records(), self.options.margin)
-
-    def _train(self, rows: Sequence[Row]) -> None:
-        from thresher.bench.display import Display
-        from thresher.bench.workers import Failed, Finished, run_all
-
-        # All rows of a seed before the next seed: times that are compared are near in time.
-        configs = [self._config(row, seed) for seed in self.options.seeds for row in rows]
-        left = [config for config in configs if config.key not in self.store.records]
-        if len(left) < len(configs):
-            self._say(
-                f"{len(configs) - len(left)} of {len(configs)} runs are in {self.store.path}."
-            )
-        if not left:
-            return
-        workers = min(self.options.num_workers, len(left))
-        self._say(
-            f"{self.task.title}: {len(left)} runs of {len(rows)} rows, {self._epochs} epochs in "
-            f"full, {workers} process{'es' * (workers > 1)} with one thread each."
-        )
-        full = dict(self.records()[self.rows[0]])
-        with Display(self.console, left, full) as display:
-            for event in run_all(left, num_workers=workers, folder=self.options.data):
-                if isinstance(event, Finished):
-                    self.store.append(event.record | self._facts)
-                elif isinstance(event, Failed):
-                    self.failed.append(event)
-                display.show(event)
-
-    @property
-    def _epochs(self) -> int:
-        return self.options.epochs or self.task.budget.epochs
-
-    def _config(self, row: Row, seed: int) -> RunConfig:
-        from thresher.bench.run import configure
-
-        return configure(
-            self.task,
-            row,
-            data=self._checksum,
-            epochs=self._epochs,
-            batch_size=self.options.batch_size or self.task.budget.batch_size,
-            seed=seed,
-            device=self.options.device,
-            threads=1,
-        )
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def _require_packages() -> None:
-    """Refuse now what would fail only when the runs are over and the table is made."""
-    for package in ("scipy", "matplotlib"):
-        if find_spec(package) is None:
-            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def compare(options: Options, console: Console) -> int:
@@ -229,71 +134,90 @@ def compare(options: Options, console: Console) -> int:
     Raises:
         ThresherError: before any training.
     """
-    comparison = Comparison(options, console)
+    if options.dry_run:
+        from thresher.bench.rehearsal import rehearse
+
+        return rehearse(options, console)
+    from thresher.bench.experiment import Experiment
+    from thresher.bench.sweep import Sweep
+
+    require_packages()
+    experiment = Experiment(options.question(), options.folder)
+    sweep = Sweep({options.task: experiment}, console, num_workers=options.num_workers)
+    return finish(sweep)
+
+
+def require_packages() -> None:
+    """Refuse now what would fail only when the runs are over and the table is made."""
+    for package in ("scipy", "matplotlib"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, where the system can tell (not macOS)."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def finish(sweep: Sweep) -> int:
+    """Make all runs of a sweep, and a table for each experiment; return the exit code."""
+    console = sweep.console
     try:
-        comparison.run()
+        sweep.run()
     except KeyboardInterrupt:
-        console.print(
-            f"Stopped. {comparison.num_finished} finished runs are kept in "
-            f"{comparison.store.path}; the same command continues.",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        for experiment in sweep.experiments.values():
+            num = sum(map(len, experiment.records().values()))
+            console.print(
+                f"Stopped. {num} finished runs are kept in {experiment.store.path}; the same "
+                "command continues.",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
         return 130
     from thresher.bench.display import row_of
 
-    report(comparison)
-    for failure in comparison.failed:
+    for experiment in sweep.experiments.values():
+        report(experiment, console)
+    for name, failure in sweep.failed:
+        about = f"{name}: " if len(sweep.experiments) > 1 else ""
         console.print(
-            f"\nFailed: {row_of(failure.config)}, seed {failure.config.seed}: {failure.reason}\n"
-            f"{failure.details}",
+            f"\nFailed: {about}{row_of(failure.config)}, seed {failure.config.seed}: "
+            f"{failure.reason}\n{failure.details}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    return 1 if comparison.failed else 0
+    return 1 if sweep.failed else 0
 
 
-def report(comparison: Comparison) -> None:
+def report(experiment: Experiment, console: Console) -> None:
     """Print the table and write `table.md` and `tradeoff.svg` into the folder of the results."""
     from thresher.bench import table
     from thresher.bench.figure import picture
 
-    options, console = comparison.options, comparison.console
-    lines = comparison.lines()
+    results = experiment.results()
+    results.save()
+    lines = results.lines()
     if not lines:
         return
     heading = table.Heading(
-        title=comparison.task.title,
-        num_seeds=len(options.seeds),
-        margin=options.margin,
-        notes=_notes(comparison),
-        command=options.command(),
+        title=results.title,
+        num_seeds=len(experiment.seeds),
+        margin=results.margin,
+        notes=[*results.notes, *table.notes(results.records, experiment.task.note)],
+        command=results.command,
+        metric=experiment.task.metric,
+        looks=results.looks,
     )
     for part in table.terminal(lines, heading, console.width):
         console.print(part)
     for text in table.legend(lines, heading):
         console.print(text, highlight=False, style="dim", markup=False)
-    page, drawing = options.folder / "table.md", options.folder / "tradeoff.svg"
+    page, drawing = results.folder / "table.md", results.folder / "tradeoff.svg"
     page.write_text(table.markdown(lines, heading), encoding="utf-8")
-    picture(lines, comparison.task.title, options.margin, drawing)
+    picture(lines, heading.title, heading.margin, drawing, heading.metric)
     console.print(
-        f"\nWritten: {page}, {drawing}, {comparison.store.path}", highlight=False, soft_wrap=True
+        f"\nWritten: {page}, {drawing}, {results.store.path}", highlight=False, soft_wrap=True
     )
-
-
-def _notes(comparison: Comparison) -> list[str]:
-    """Return what the runs have to say about themselves, each thing once."""
-    notes: dict[str, None] = {}
-    machines: set[str] = set()
-    for row, runs in comparison.records().items():
-        machines |= {repr(sorted(run.get("machine", {}).items())) for run in runs.values()}
-        # One seed speaks for the row: such notes hold a number that differs a little between seeds.
-        for note in next(iter(runs.values()), {}).get("notes", ()):
-            notes[f"{row}: {note}"] = None
-    if len(machines) > 1:
-        notes["These runs come from different machines: times and speed-ups mean little."] = None
-    if comparison.task.note:
-        notes[comparison.task.note] = None
-    return list(notes)

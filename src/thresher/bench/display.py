@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from thresher.bench.metrics import ACCURACY, Metric
+from thresher.bench.pace import Pace
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.summary import charged
 from thresher.bench.table import duration, signed
@@ -13,6 +14,10 @@ from thresher.bench.workers import Advanced, Event, Failed, Finished, Started
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+FullOf = Callable[[RunConfig], Mapping[str, Any] | None]
+"""Returns the finished run of full training that a run is compared with."""
 
 
 @final
@@ -24,19 +29,28 @@ class Display:
     Args:
         console: where to.
         configs: the runs to come.
-        full: finished runs of full training by seed, to compare others with; grows as they come.
+        full_of: finds what a run is compared with.
+        pace: of runs that are finished already, here or earlier.
+        names: what to call a run's task, by the run's key; none if there is one task only.
+        metrics: what is measured, by task; accuracy where nothing is said.
     """
 
     def __init__(
-        self, console: Console, configs: Sequence[RunConfig], full: dict[int, dict[str, Any]]
+        self,
+        console: Console,
+        configs: Sequence[RunConfig],
+        full_of: FullOf,
+        pace: Pace | None = None,
+        names: Mapping[str, str] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._console, self._full = console, full
+        self._console, self._full_of, self._names = console, full_of, names or {}
+        self._pace, self._metrics = pace or Pace(), metrics or {}
+        self._waiting = {config.key: config for config in configs}
         self._num_runs, self._num_ended = len(configs), 0
-        self._work = sum(config.expected_epochs for config in configs)
-        self._work_done = 0.0
-        self._shares: dict[int, float] = {}
+        self._running: dict[int, tuple[RunConfig, int]] = {}
         self._bars: dict[int, Any] = {}
         self._progress: Any = None
         if console.is_terminal:
@@ -49,30 +63,32 @@ class Display:
             )
 
     def __enter__(self) -> Display:
-        self._began = time.monotonic()
         if self._progress is not None:
             self._progress.start()
-            self._total = self._progress.add_task("all runs", total=self._work, text="")
+            self._total = self._progress.add_task("all runs", total=self._num_runs, text="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
 
+    def leave_out(self, config: RunConfig) -> None:
+        """Forget a run that somebody else has made."""
+        if self._waiting.pop(config.key, None) is not None:
+            self._num_runs -= 1
+
     def show(self, event: Event) -> None:
         """Take one event."""
-        work = event.config.expected_epochs
         if isinstance(event, Started):
-            self._shares[event.worker] = 0.0
+            self._waiting.pop(event.config.key, None)
+            self._running[event.worker] = (event.config, 0)
         elif isinstance(event, Advanced):
-            done = work * event.epochs_done / event.config.trained_epochs
-            self._work_done += done - self._shares[event.worker]
-            self._shares[event.worker] = done
+            self._running[event.worker] = (event.config, event.epochs_done)
         else:
-            self._work_done += work - self._shares.pop(event.worker)
+            self._running.pop(event.worker)
             self._num_ended += 1
-            if isinstance(event, Finished) and event.config.method == "full":
-                self._full[event.config.seed] = event.record
+            if isinstance(event, Finished):
+                self._pace.see(event.record)
             self._console.print(self._line(event), highlight=False, soft_wrap=True)
         if self._progress is not None:
             self._draw(event)
@@ -82,30 +98,39 @@ class Display:
         if event.worker not in self._bars:
             self._bars[event.worker] = bars.add_task("", total=1, text="")
         bar = self._bars[event.worker]
-        name = f"{row_of(config)} · seed {config.seed}"
+        name = self._name(config)
         if isinstance(event, Started):
             bars.reset(bar, description=name, total=config.trained_epochs, text="starting")
         elif isinstance(event, Advanced):
-            text = f"epoch {event.epochs_done}/{config.trained_epochs} · {event.metric:.2f} %"
+            reached = self._metrics.get(config.task, ACCURACY).text(event.metric)
+            text = f"epoch {event.epochs_done}/{config.trained_epochs} · {reached}"
             bars.update(bar, completed=event.epochs_done, text=text)
         else:
             bars.update(bar, description="[dim]idle", completed=0, text="")
         text = f"{self._num_ended}/{self._num_runs} runs{self._left()}"
-        bars.update(self._total, completed=self._work_done, text=text)
+        shares = (done / config.trained_epochs for config, done in self._running.values())
+        bars.update(
+            self._total,
+            completed=self._num_ended + sum(shares),
+            total=self._num_runs,
+            text=text,
+        )
 
     def _line(self, event: Finished | Failed) -> str:
         config = event.config
-        head = f"[{self._num_ended}/{self._num_runs}] {row_of(config)} · seed {config.seed}"
+        head = f"[{self._num_ended}/{self._num_runs}] {self._name(config)}"
         # rich reads [1/9] as nothing special, but a name in brackets as a style.
         head = head.replace("[", r"\[", 1)
         if isinstance(event, Failed):
             return f"{head}: [bold red]failed[/]: {_escaped(event.reason)}"
         record = event.record
         seconds = charged(record)
-        parts = [f"{record['metric']:.2f} %", duration(seconds)]
-        full = self._full.get(config.seed)
+        metric = self._metrics.get(config.task, ACCURACY)
+        parts = [metric.text(record["metric"]), duration(seconds)]
+        full = self._full_of(config)
         if full is not None and config.method != "full":
-            parts[0] += f" ({signed(record['metric'] - full['metric'])})"
+            gain = metric.gain(record["metric"], full["metric"])
+            parts[0] += f" ({signed(gain, metric.digits)})"
             parts[1] += f" ({charged(full) / seconds:.2f}× as fast as full)"
         if config.method != "full":
             parts.append(f"{100 * record['prune_rate']:.1f} % of visits saved")
@@ -113,11 +138,19 @@ class Display:
         left = "" if self._progress is not None else self._left()
         return f"{head}: {', '.join(parts)}{left}"
 
+    def _name(self, config: RunConfig) -> str:
+        name = f"{row_of(config)} · seed {config.seed}"
+        return f"{self._names[config.key]} · {name}" if config.key in self._names else name
+
     def _left(self) -> str:
-        if self._work_done <= 0 or self._num_ended == self._num_runs:
+        work = [(config.task, config.expected_epochs) for config in self._waiting.values()]
+        for config, done in self._running.values():
+            work.append((config.task, config.expected_epochs * (1 - done / config.trained_epochs)))
+        seconds = [self._pace.seconds(task, epochs) for task, epochs in work]
+        if not seconds or None in seconds:
             return ""
-        spent = time.monotonic() - self._began
-        return f" · about {duration(spent * (self._work / self._work_done - 1))} left"
+        left = sum(each for each in seconds if each is not None)
+        return f" · about {duration(left / max(1, len(self._running)))} left"
 
 
 def row_of(config: RunConfig) -> Row:

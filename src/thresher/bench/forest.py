@@ -8,12 +8,14 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thresher.bench.catalogue import is_control
+from thresher.bench.metrics import Metric
 from thresher.bench.panels import (
     INK,
     MUTED,
     PALE,
     RULE,
     bar,
+    below,
     by_step_length,
     limits,
     step_length_title,
@@ -75,7 +77,9 @@ def blocks_of(lines: Sequence[Line], differences: Mapping[Row, float]) -> list[B
     return blocks
 
 
-def draw_forest(figure: Figure, lines: Sequence[Line], full: Line, margin: float) -> None:
+def draw_forest(
+    figure: Figure, lines: Sequence[Line], full: Line, margin: float, metric: Metric
+) -> None:
     """Draw each method's difference to full training, and beside it what the method must beat.
 
     Bars are the 95 % paired t intervals over seeds. Two short lines in a row are its own opponents:
@@ -86,6 +90,7 @@ def draw_forest(figure: Figure, lines: Sequence[Line], full: Line, margin: float
         lines: of the table.
         full: the line of full training.
         margin: δ, in points.
+        metric: what was measured.
     """
     differences = {line.row: _difference(line, full) for line in lines}
     blocks = blocks_of(lines, differences)
@@ -106,8 +111,9 @@ def draw_forest(figure: Figure, lines: Sequence[Line], full: Line, margin: float
     ends = [end for line in shown for end in _ends(line, differences[line.row])]
     _explain(
         figure,
-        f"full training, {full.mean:.2f} %",
-        f"at most {margin:g} points below full",
+        f"full training, {metric.text(abs(full.mean))}",
+        f"at most {margin:g} {metric.points} {below(metric)} full",
+        _unit(metric),
         is_hollow=not all(map(_saved_as_asked, shown)),
         is_cut=min(ends) < low or max(ends) > high,
     )
@@ -242,7 +248,15 @@ def _draw_row(axes: Axes, line: Line, place: float, middle: float) -> None:
             axes.plot(limit, place, arrow, color=colour, markersize=_MARKER, clip_on=False)
 
 
-def _explain(figure: Figure, full: str, band: str, *, is_hollow: bool, is_cut: bool) -> None:
+def _unit(metric: Metric) -> str:
+    if metric.higher_is_better:
+        return f"difference to full training, {metric.points} of test {metric.name}"
+    return f"difference to full training, {metric.name} on the test split: plus is better"
+
+
+def _explain(
+    figure: Figure, full: str, band: str, title: str, *, is_hollow: bool, is_cut: bool
+) -> None:
     """Write below the panels what is what, and no more than there is."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -265,7 +279,7 @@ def _explain(figure: Figure, full: str, band: str, *, is_hollow: bool, is_cut: b
         handles.append(key("reaches beyond the axis", _METHOD, "<", linewidth=0))
     figure.legend(
         handles=handles,
-        title="difference to full training, points of test accuracy",
+        title=title,
         alignment="left",
         loc="outside lower left",
         ncols=2,

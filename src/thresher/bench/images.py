@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -24,19 +25,39 @@ class Images:
         train_labels: int64, (n,).
         test_images: uint8, (m, C, H, W).
         test_labels: int64, (m,).
+        clean_labels: int64, (n,), where the training labels are known to be wrong in part.
+        class_names: of the labels, or empty.
     """
 
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    clean_labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.train_labels)
 
     def checksum(self) -> str:
         """Return eight hexadecimal digits that change with any pixel or label."""
-        value = 0
-        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            value = zlib.crc32(part.contiguous().numpy().data, value)
-        return f"{value:08x}"
+        return checksum_of(self.train_images, self.train_labels, self.test_images, self.test_labels)
+
+    def shown(self, sample_id: int) -> Tensor:
+        """Return a training image as it is, uint8, (C, H, W)."""
+        return self.train_images[sample_id]
+
+    def head(self, train: int, test: int) -> Images:
+        """Return the first samples of each split."""
+        clean = self.clean_labels
+        return replace(
+            self,
+            train_images=self.train_images[:train],
+            train_labels=self.train_labels[:train],
+            test_images=self.test_images[:test],
+            test_labels=self.test_labels[:test],
+            clean_labels=None if clean is None else clean[:train],
+        )
 
 
 @final
@@ -51,7 +72,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         mean: of each channel, in pixel values.
         std: of each channel, in pixel values.
         flip: mirror half of the samples.
-        shift: move each sample by up to this many pixels in both directions.
+        shift: move each sample by up to this many pixels in both directions; or (up and down,
+            left and right).
         seed: of the random choices.
 
     Attributes:
@@ -65,26 +87,27 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         flip: bool,
-        shift: int,
+        shift: int | tuple[int, int],
         seed: int,
     ) -> None:
         self.seconds = 0.0
         self._labels = images.train_labels
         self._mean, self._std = channel_values(mean), channel_values(std)
-        self._flip, self._shift, self._seed = flip, shift, seed
+        self._flip, self._seed = flip, seed
+        self._shifts = down, right = (shift, shift) if isinstance(shift, int) else shift
         # A view with an axis for each shift: taking [id, :, dy, dx] of it copies only that crop.
         height, width = images.train_images.shape[2:]
-        padded = torch.nn.functional.pad(images.train_images, (shift,) * 4)
+        padded = torch.nn.functional.pad(images.train_images, (right, right, down, down))
         self._crops = padded.unfold(2, height, 1).unfold(3, width, 1)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw every sample's flip and shift of this epoch."""
         draws, num = Draws(self._seed, epoch), len(self)
-        places = 2 * self._shift + 1
+        down, right = self._shifts
         self._flipped = draws.uniform(num, "flip") < 0.5
-        self._rows = (draws.uniform(num, "row") * places).long()
-        self._columns = (draws.uniform(num, "column") * places).long()
+        self._rows = (draws.uniform(num, "row") * (2 * down + 1)).long()
+        self._columns = (draws.uniform(num, "column") * (2 * right + 1)).long()
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -104,6 +127,54 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         labels = self._labels[ids]
         self.seconds += time.perf_counter() - started
         return images, labels
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """How images become batches.
+
+    Args:
+        mean: of the training pixels, for each channel.
+        std: of the training pixels, for each channel.
+        flip: mirror half of the training images.
+        shift: move training images by up to this many pixels; or (up and down, left and right).
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool = True
+    shift: int | tuple[int, int] = 0
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """What a run's configuration says about augmentation."""
+        return {"flip": self.flip, "shift": self.shift}
+
+    def training_set(self, data: Images, seed: int) -> TrainingSet:
+        """Return the training split as a data set, with augmentation."""
+        return TrainingSet(
+            data, mean=self.mean, std=self.std, flip=self.flip, shift=self.shift, seed=seed
+        )
+
+    def plain_set(self, data: Images) -> TrainingSet:
+        """Return the training split without augmentation."""
+        return replace(self, flip=False, shift=0).training_set(data, seed=0)
+
+    def test_batches(self, data: Images, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the test split in batches."""
+        mean, std = channel_values(self.mean), channel_values(self.std)
+        batches = zip(data.test_images.split(size), data.test_labels.split(size), strict=True)
+        for pixels, labels in batches:
+            yield normalised(pixels, mean, std), labels
+
+
+def checksum_of(*parts: Tensor) -> str:
+    """Return eight hexadecimal digits that change with any number in these tensors."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part.contiguous().numpy().data, value)
+    return f"{value:08x}"
 
 
 def channel_values(values: tuple[float, ...]) -> Tensor:

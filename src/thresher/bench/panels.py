@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thresher.bench.catalogue import has_step_length
+from thresher.bench.metrics import Metric
 from thresher.bench.summary import FULL, Line
 
 INK, MUTED, RULE, PALE = "#222222", "#767676", "#DDDDDD", "#E9EEF2"
@@ -35,6 +36,11 @@ def step_length_title(step_length: str) -> str:
     return (
         "published step length" if step_length == "published" else f"step length γ = {step_length}"
     )
+
+
+def below(metric: Metric) -> str:
+    """Return on which side of full training a row is worse."""
+    return "below" if metric.higher_is_better else "above"
 
 
 def bar(line: Line) -> tuple[float, float]:

@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from thresher.bench.images import Images, whole_batch
+from thresher.bench.images import whole_batch
 from thresher.bench.suite import RunConfig
-from thresher.bench.tasks import Task
+from thresher.bench.tasks import Data, Task
 from thresher.bench.training import EVALUATION_BATCH, clock, prepare, train_epoch
 from thresher.methods import Full, Subset
 from thresher.static import Collected, StaticMethod, TrainingRecorder, collect
@@ -73,7 +74,7 @@ class References:
         self._told: dict[tuple[RunConfig, tuple[str, ...]], tuple[Collected, Cost]] = {}
 
     def choose(
-        self, method: StaticMethod, config: RunConfig, task: Task, images: Images
+        self, method: StaticMethod, config: RunConfig, task: Task, data: Data
     ) -> tuple[Subset, Cost]:
         """Return what a method chooses to train on, and what finding it out cost.
 
@@ -83,7 +84,7 @@ class References:
             method: the one that the configuration names.
             config: of the run that will train on the subset.
             task: the one it names.
-            images: the task's data.
+            data: the task's.
         """
         if self._seed != config.seed:
             self._models.clear()
@@ -91,31 +92,36 @@ class References:
             self._seed = config.seed
         # In one order, so that methods which want the same share what is asked.
         needs = tuple(sorted({*method.wants(), *(("labels",) if method.balanced else ())}))
-        data, cost = self._collected(needs, config, task, images)
+        told, cost = self._collected(needs, config, task, data)
         assert config.prune_ratio is not None
         started = time.perf_counter()
-        ids, weights = method.select(data, prune_ratio=config.prune_ratio)
+        ids, weights = method.select(told, prune_ratio=config.prune_ratio)
         seconds = time.perf_counter() - started
         subset = Subset(ids, weights / weights.mean(), prune_ratio=config.prune_ratio)
         return subset, replace(cost, selecting=seconds)
 
     def _collected(
-        self, needs: tuple[str, ...], config: RunConfig, task: Task, images: Images
+        self, needs: tuple[str, ...], config: RunConfig, task: Task, data: Data
     ) -> tuple[Collected, Cost]:
         if config.reference_epochs is None:
-            return _labels(images), Cost()
+            return _labels(data), Cost()
         one = _configured(config, config.reference_epochs)
         if (one, needs) not in self._told:
             is_recorded = not _RECORDED.isdisjoint(needs)
             if (one, is_recorded) not in self._models:
-                self._models[one, is_recorded] = _trained(one, is_recorded, task, images)
-            self._told[one, needs] = _asked(self._models[one, is_recorded], needs, task, images)
+                self._models[one, is_recorded] = _trained(one, is_recorded, task, data)
+            self._told[one, needs] = _asked(self._models[one, is_recorded], needs, task, data)
         return self._told[one, needs]
 
 
-def _labels(images: Images) -> Collected:
-    labels = images.train_labels
-    return Collected(labels=labels, num_classes=int(labels.max()) + 1)
+def _labels(data: Data) -> Collected:
+    return Collected(labels=_classes(data), num_classes=int(_classes(data).max()) + 1)
+
+
+def _classes(data: Data) -> torch.Tensor:
+    """Return the class of each sample; where its places have one each, all are of one kind."""
+    labels = data.train_labels
+    return labels if labels.ndim == 1 else torch.zeros(len(labels), dtype=torch.int64)
 
 
 def _configured(config: RunConfig, epochs: int) -> RunConfig:
@@ -132,36 +138,35 @@ def _configured(config: RunConfig, epochs: int) -> RunConfig:
     )
 
 
-def _trained(one: RunConfig, is_recorded: bool, task: Task, images: Images) -> _Reference:
-    parts = prepare(one, task, images, Full())
-    size = len(images.train_labels)
-    recorder = TrainingRecorder(size) if is_recorded else None
+def _trained(one: RunConfig, is_recorded: bool, task: Task, data: Data) -> _Reference:
+    parts = prepare(one, task, data, Full())
+    recorder = TrainingRecorder(len(data)) if is_recorded else None
     observe = recorder.observe if recorder is not None else None
     spent = [train_epoch(parts, number, one.device, observe) for number in range(one.epochs)]
-    cost = Cost(reference=sum(each.wall for each in spent), trained=size * one.epochs)
+    cost = Cost(reference=sum(each.wall for each in spent), trained=len(data) * one.epochs)
     return _Reference(
         model=parts.model,
-        recorded=recorder.collected() if recorder is not None else _labels(images),
+        recorded=recorder.collected() if recorder is not None else _labels(data),
         cost=cost,
         device=one.device,
     )
 
 
 def _asked(
-    reference: _Reference, needs: tuple[str, ...], task: Task, images: Images
+    reference: _Reference, needs: tuple[str, ...], task: Task, data: Data
 ) -> tuple[Collected, Cost]:
     """Return exactly what is needed, and what it cost with the training."""
-    data, cost = reference.recorded, reference.cost
+    told, cost = reference.recorded, reference.cost
     asked = tuple(name for name in needs if name not in (*_RECORDED, "labels"))
     if asked:
         # Without augmentation: what is asked is about the samples, not about one epoch's pictures.
-        plain = replace(task, flip=False, shift=0).training_set(images, seed=0)
+        plain = task.inputs.plain_set(data)
         loader = DataLoader(plain, EVALUATION_BATCH, collate_fn=whole_batch)
         started = clock(reference.device)
-        data = collect(reference.model, loader, needs=asked)
+        told = collect(reference.model, loader, needs=asked)
         seconds = clock(reference.device) - started
         cost = replace(cost, collecting=seconds, forwards=len(plain))
     recorded = {name: reference.recorded.signal(name) for name in _RECORDED if name in needs}
     # RETRIEVE would take labels that it has not asked for as its own guesses.
-    labels = images.train_labels if "labels" in needs else None
-    return replace(data, labels=labels, scores={**data.scores, **recorded}), cost
+    labels = _classes(data) if "labels" in needs else None
+    return replace(told, labels=labels, scores={**told.scores, **recorded}), cost

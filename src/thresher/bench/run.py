@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 
+from thresher.accounting import Report
 from thresher.bench.catalogue import build_method
-from thresher.bench.images import Images
+from thresher.bench.costs import flops_in_record, flops_of
 from thresher.bench.reference import Cost, References
 from thresher.bench.suite import Row, RunConfig, reference_epochs
-from thresher.bench.tasks import Task
-from thresher.bench.training import Parts, Spent, accuracy, clock, prepare, train_epoch
+from thresher.bench.tasks import Data, Task
+from thresher.bench.training import Parts, Spent, clock, evaluate, prepare, train_epoch
 from thresher.errors import SettingError, ThresherWarning
 from thresher.static import StaticMethod
 
 Progress = Callable[[int, float], None]
-"""Called after each epoch with the number of epochs done and the test accuracy in percent."""
+"""Called after each epoch with the number of epochs done and the metric on the test split."""
 
 
 def configure(
@@ -38,7 +38,6 @@ def configure(
     threads: int,
 ) -> RunConfig:
     """Return every knob of a row's run under one seed."""
-    budget = task.budget
     return RunConfig(
         task=task.name,
         data=data,
@@ -49,16 +48,12 @@ def configure(
         step_exponent=row.step_exponent,
         epochs=epochs,
         batch_size=batch_size,
-        learning_rate=budget.learning_rate,
-        momentum=budget.momentum,
-        weight_decay=budget.weight_decay,
-        warm_up=budget.warm_up,
-        flip=task.flip,
-        shift=task.shift,
         seed=seed,
         device=device,
         threads=threads,
         reference_epochs=reference_epochs(row.method, epochs),
+        **task.budget.knobs,
+        **task.inputs.knobs,
     )
 
 
@@ -75,21 +70,24 @@ class _Epoch:
 def train(
     config: RunConfig,
     task: Task,
-    images: Images,
+    data: Data,
     progress: Progress,
     references: References | None = None,
 ) -> dict[str, Any]:
     """Train once and return what happened, ready for JSON.
 
-    The metric is the last epoch's test accuracy in percent, never the best one. In `seconds`,
-    `training` is the wall-clock time of the training loop with data, planning and closing in it,
-    `cpu` the processor's time in the same stretch; evaluation is apart. So is what a static method
-    costs before it: `reference`, `collecting` and `selecting`, by the wall clock.
+    The metric is the last epoch's on the test split, never the best one; `measure` says what it is.
+    In `seconds`, `training` is the wall-clock time of the training loop and `cpu` the processor's
+    time in the same stretch. In it are `data` (making batches), `planning` and `closing` (choosing,
+    with what they wait for), `gathering` (from other ranks) and `waiting` (for the loader, beyond
+    these); `scoring`, of the forwards that only ask, lies in planning or closing. Evaluation is
+    apart, and so is what a static method costs before it: `reference`, `collecting` and
+    `selecting`. `total` is everything. `flops` is the same in operations (`costs.py`).
 
     Args:
         config: every knob.
         task: the one it names.
-        images: the task's data.
+        data: the task's.
         progress: called after each epoch.
         references: of this process; None trains the reference of a static method for it alone.
     """
@@ -98,33 +96,51 @@ def train(
         warnings.simplefilter("always", ThresherWarning)
         method, cost = build_method(config.method, config.prune_ratio, config.seed), None
         if isinstance(method, StaticMethod):
-            method, cost = (references or References()).choose(method, config, task, images)
-        parts = prepare(config, task, images, method)
+            method, cost = (references or References()).choose(method, config, task, data)
+        parts = prepare(config, task, data, method)
         for number in range(config.trained_epochs):
             spent = train_epoch(parts, number, config.device)
             trained = clock(config.device)
-            metric = accuracy(parts.model, task, images, config.device)
+            metric = evaluate(parts.model, task, data, config.device)
             epochs.append(_Epoch(metric, spent, clock(config.device) - trained))
             progress(number + 1, metric)
     notes = dict.fromkeys(str(warning.message) for warning in said)
-    record = _record(config, images, parts, epochs, list(notes))
-    return record if cost is None else _charged(record, cost)
+    record = _record(config, data, parts, epochs, list(notes))
+    return _with_costs(record, task, data, cost or Cost())
 
 
-def _charged(record: dict[str, Any], cost: Cost) -> dict[str, Any]:
-    """Return a record with what its subset cost; what the run itself did stays apart."""
-    return record | {
-        "reference_samples": cost.trained,
-        "extra_forwards": record["extra_forwards"] + cost.forwards,
-        "seconds": record["seconds"] | cost.in_record(),
-    }
+def _with_costs(record: dict[str, Any], task: Task, data: Data, cost: Cost) -> dict[str, Any]:
+    """Return a record with what its subset cost, and with all operations and seconds in sum."""
+    visits = len(data) * record["config"]["epochs"]
+    forwards = record["extra_forwards"] + cost.forwards
+    is_chosen_once = cost != Cost()
+    seconds = record["seconds"] | (cost.in_record() if is_chosen_once else {})
+    parts = ("reference", "collecting", "selecting", "training", "evaluation")
+    total = math.fsum(seconds.get(part, 0.0) for part in parts)
+    flops = flops_in_record(
+        flops_of(task, data),
+        trained=record["samples_trained"],
+        scored=forwards,
+        reference=cost.trained,
+        visits=visits,
+    )
+    return (
+        record
+        | ({"reference_samples": cost.trained} if is_chosen_once else {})
+        | {
+            "extra_forwards": forwards,
+            "seconds": seconds | {"total": round(total, 4)},
+            "flops": flops,
+            "measure": task.metric.in_record(),
+        }
+    )
 
 
 def _record(
-    config: RunConfig, images: Images, parts: Parts, epochs: list[_Epoch], notes: list[str]
+    config: RunConfig, data: Data, parts: Parts, epochs: list[_Epoch], notes: list[str]
 ) -> dict[str, Any]:
     report = parts.pruner.report()
-    visits = len(images.train_labels) * config.epochs
+    visits = len(data) * config.epochs
     rows = [
         _as_dict(row) | {"metric": epoch.metric, "seconds": round(epoch.training.wall, 4)}
         for row, epoch in zip(report.rows, epochs, strict=True)
@@ -137,24 +153,34 @@ def _record(
         "extra_forwards": int(report.extra_forwards),
         # Of the full run's visits: for fewer epochs the pruner itself saw nothing saved.
         "prune_rate": 1 - report.trained / visits,
-        "seconds": {
-            "training": round(math.fsum(epoch.training.wall for epoch in epochs), 4),
-            "cpu": round(math.fsum(epoch.training.cpu for epoch in epochs), 4),
-            "planning": round(report.planning_seconds, 4),
-            "closing": round(report.closing_seconds, 4),
-            "data": round(parts.data.seconds, 4),
-            "evaluation": round(math.fsum(epoch.evaluation for epoch in epochs), 4),
-        },
+        "seconds": _seconds(report, parts, epochs),
         "notes": list(dict.fromkeys([*map(str, report.notes), *notes])),
         "epochs": rows,
     }
+
+
+def _seconds(report: Report, parts: Parts, epochs: list[_Epoch]) -> dict[str, float]:
+    made = parts.data.seconds + report.planning_seconds + report.closing_seconds
+    seconds = {
+        "training": math.fsum(epoch.training.wall for epoch in epochs),
+        "cpu": math.fsum(epoch.training.cpu for epoch in epochs),
+        "planning": report.planning_seconds,
+        "closing": report.closing_seconds,
+        "gathering": math.fsum(row.gathering_seconds for row in report.rows),
+        "scoring": parts.scored.seconds,
+        "data": parts.data.seconds,
+        # Planning and closing happen while the loop asks for an epoch's first batch.
+        "waiting": max(0.0, parts.fetched.seconds - made),
+        "evaluation": math.fsum(epoch.evaluation for epoch in epochs),
+    }
+    return {name: round(value, 4) for name, value in seconds.items()}
 
 
 def _as_dict(row: Any) -> dict[str, Any]:
     return dataclasses.asdict(row) if dataclasses.is_dataclass(row) else dict(row)  # pyright: ignore
 
 
-def warm_up(task: Task, images: Images, batch_size: int, device: str) -> None:
+def warm_up(task: Task, data: Data, batch_size: int, device: str) -> None:
     """Make three training steps and throw them away.
 
     The first steps of a process build the kernels of its layers; without this the first run would
@@ -164,10 +190,11 @@ def warm_up(task: Task, images: Images, batch_size: int, device: str) -> None:
         torch.manual_seed(0)
         model = task.model.build()
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    data = task.training_set(images, seed=0)
+    plain = task.inputs.plain_set(data)
     for _ in range(3):
-        pixels, labels = data.__getitems__(list(range(min(batch_size, len(data)))))
-        F.cross_entropy(model(pixels.to(device)), labels.to(device)).backward()
+        inputs, targets = plain.__getitems__(list(range(min(batch_size, len(plain)))))
+        losses = task.objective.losses(model(inputs.to(device)), targets.to(device))
+        losses.mean().backward()
 
 
 def require_device(device: str) -> None:
@@ -185,6 +212,6 @@ def require_device(device: str) -> None:
         ) from error
 
 
-def load(task: Task, folder: str | None) -> Images:
+def load(task: Task, folder: str | None) -> Data:
     """Return a task's data from a folder, or from the usual places."""
     return task.load(Path(folder) if folder is not None else None)

@@ -17,6 +17,32 @@ class Part(NamedTuple):
     settings: dict[str, Any]
 
 
+PUBLISHED = "published"
+"""How a paper's own step length is written."""
+
+
+def step_exponent(text: str | float, name: str = "--step-exponent") -> float | None:
+    """Return the exponent of a step length, None for the published one.
+
+    Args:
+        text: what came.
+        name: of the setting, for the message.
+
+    Raises:
+        SettingError: it is neither `published` nor a number.
+
+    Example:
+        >>> step_exponent("published"), step_exponent("0.5")
+        (None, 0.5)
+    """
+    if text == PUBLISHED:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingError(f"{name} {text}", f"`{PUBLISHED}` or a number") from error
+
+
 def base_name(text: str) -> str:
     """Return the name without its settings.
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 ALPHA = 0.05
@@ -37,14 +38,23 @@ class Difference:
 
     values: tuple[float, ...]
 
-    @property
+    @cached_property
+    def has_diverged(self) -> bool:
+        """Whether a value is infinite or NaN."""
+        return not all(map(math.isfinite, self.values))
+
+    @cached_property
     def mean(self) -> float:
-        """The mean difference."""
+        """The mean difference; NaN if a run diverged."""
+        if self.has_diverged:
+            return math.nan
         return math.fsum(self.values) / len(self.values)
 
-    @property
+    @cached_property
     def standard_error(self) -> float:
-        """sd/√m, with m − 1 in the sd; NaN for a single seed."""
+        """sd/√m, with m − 1 in the sd; NaN for a single seed, or if a run diverged."""
+        if self.has_diverged:
+            return math.nan
         return standard_deviation(self.values) / math.sqrt(len(self.values))
 
     def interval(self, level: float = 1 - ALPHA) -> tuple[float, float] | None:
@@ -66,11 +76,14 @@ class Difference:
     def p_above(self, limit: float) -> float:
         """Return the p-value of the one-sided t test for "the true difference is > limit".
 
-        Differences that do not vary at all are taken at their word: 0 above the limit, else 1.
+        Differences that do not vary at all are taken at their word: 0 above the limit, else 1. With
+        a run that diverged nothing is shown: 1. A single seed is no test: NaN.
         """
-        distance, error = self.mean - limit, self.standard_error
-        if math.isnan(error):
+        if len(self.values) < 2:
             return math.nan
+        if self.has_diverged:
+            return 1.0
+        distance, error = self.mean - limit, self.standard_error
         # fsum/len of equal values may differ from them in the last bit, and then the sd is not 0.
         if error <= 1e-12 * max(1.0, abs(self.mean)):
             return 0.0 if distance > 1e-12 else 1.0
@@ -115,30 +128,33 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
-def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
+def verdicts(differences: Sequence[Difference], margin: float, alpha: float = ALPHA) -> list[str]:
     """Return the word each row of a table has earned against full training.
 
     `better`, else `lossless`, else `worse`, else `undecided`; `(equivalent)` is added to the first
     two where the row is also shown to be no more than the margin better; `one seed` where nothing
-    can be tested.
+    can be tested; `diverged` where a metric is no finite number.
 
     Args:
         differences: to full, of every row of the table.
         margin: δ, the loss that would be accepted, in points.
+        alpha: of the intervals; less than ALPHA at a look of several (`looks.alpha_of`).
 
     Example:
         >>> close, far = Difference((-0.1, 0.0, -0.1)), Difference((-2.0, -2.1, -2.2))
         >>> verdicts([close, far], margin=0.5)
         ['lossless (equivalent)', 'worse']
     """
-    better = holm([difference.p_above(0.0) for difference in differences], ALPHA / 2)
-    lossless = holm([difference.p_above(-margin) for difference in differences], ALPHA / 2)
-    worse = holm([difference.p_below(0.0) for difference in differences], ALPHA / 2)
-    bounded = holm([difference.p_below(margin) for difference in differences], ALPHA / 2)
+    better = holm([difference.p_above(0.0) for difference in differences], alpha / 2)
+    lossless = holm([difference.p_above(-margin) for difference in differences], alpha / 2)
+    worse = holm([difference.p_below(0.0) for difference in differences], alpha / 2)
+    bounded = holm([difference.p_below(margin) for difference in differences], alpha / 2)
     words: list[str] = []
     for row, difference in enumerate(differences):
         if len(difference.values) < 2:
             words.append("one seed")
+        elif difference.has_diverged:
+            words.append("diverged")
         elif better[row] or lossless[row]:
             word = "better" if better[row] else "lossless"
             words.append(f"{word} (equivalent)" if bounded[row] else word)
@@ -147,19 +163,20 @@ def verdicts(differences: Sequence[Difference], margin: float) -> list[str]:
     return words
 
 
-def comparisons(differences: Sequence[Difference | None]) -> list[str]:
+def comparisons(differences: Sequence[Difference | None], alpha: float = ALPHA) -> list[str]:
     """Return whether each row beats its control: `yes`, `no` (it is worse), `not shown`, or a dash.
 
     Args:
         differences: of each row to its own control; None where there is none.
+        alpha: as for `verdicts`.
 
     Example:
         >>> comparisons([Difference((1.0, 1.1, 0.9)), None, Difference((0.1, -0.1))])
         ['yes', '–', 'not shown']
     """
     nan = math.nan
-    above = holm([d.p_above(0.0) if d else nan for d in differences], ALPHA / 2)
-    below = holm([d.p_below(0.0) if d else nan for d in differences], ALPHA / 2)
+    above = holm([d.p_above(0.0) if d else nan for d in differences], alpha / 2)
+    below = holm([d.p_below(0.0) if d else nan for d in differences], alpha / 2)
     words: list[str] = []
     for row, difference in enumerate(differences):
         if difference is None:

@@ -2,88 +2,104 @@
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
 
+from thresher.bench.lines import Lines, packed
 from thresher.errors import ThresherError
 
 _NEEDED = ("key", "config", "metric", "samples_trained", "prune_rate", "seconds")
 
+RUNS, PACKED, FAILURES = "runs.jsonl", "runs.jsonl.xz", "failures.jsonl"
+
 
 class FolderError(ThresherError):
-    """Results cannot be written where the user wants them."""
+    """Results cannot be written where the user wants them, or are not where they are looked for."""
 
 
 @final
 class Store:
     """The finished runs of a folder, by the key of their configuration.
 
+    They are read from `runs.jsonl.xz` (`xz runs.jsonl` makes it) and from `runs.jsonl`, to which
+    new ones are appended. Several processes may append to one folder: `refresh` reads what the
+    others have.
+
     Args:
-        folder: is made if it does not exist.
+        folder: of the results.
+        writable: whether runs are to be added; then the folder is made if it does not exist.
 
     Attributes:
-        path: the file.
+        path: the file that grows.
         records: by key; a key written twice counts with its last line.
+        failures: the last failure of each run that never finished since, by key.
         damaged: what is wrong with each line that was skipped.
 
     Raises:
-        FolderError: nothing can be written there.
+        FolderError: nothing can be written there; or nothing is to be, and no results are there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "runs.jsonl"
+    def __init__(self, folder: Path, *, writable: bool = True) -> None:
+        self.path = folder / RUNS
         self.records: dict[str, dict[str, Any]] = {}
+        self.failures: dict[str, dict[str, Any]] = {}
         self.damaged: list[str] = []
-        _require_writable(folder)
-        if self.path.exists():
-            self._read()
+        self._runs, self._failures = Lines(self.path), Lines(folder / FAILURES)
+        if writable:
+            _require_writable(folder)
+        elif not any((folder / name).exists() for name in (RUNS, PACKED)):
+            raise FolderError(f"no {RUNS} in {folder}", cure="Give the folder of a comparison")
+        if (folder / PACKED).exists():
+            self._take(folder / PACKED, packed(folder / PACKED))
+        self.refresh()
 
-    def _read(self) -> None:
-        for number, line in enumerate(self.path.read_bytes().split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-                missing = [name for name in _NEEDED if name not in record]
-            except (ValueError, TypeError):
+    def refresh(self) -> None:
+        """Read what was appended since, by this process or by others."""
+        self._take(self.path, self._runs.new())
+        for _, failure in self._failures.new():
+            if isinstance(failure, dict) and "key" in failure:
+                self.failures[failure["key"]] = failure
+        for key in self.failures.keys() & self.records.keys():
+            del self.failures[key]
+
+    def _take(self, path: Path, lines: Iterable[tuple[int, Any]]) -> None:
+        for number, record in lines:
+            if not isinstance(record, dict):
+                self.damaged.append(f"{path}, line {number}: damaged, skipped; the run is repeated")
+            elif missing := [name for name in _NEEDED if name not in record]:
                 self.damaged.append(
-                    f"{self.path}, line {number}: damaged, skipped; the run is repeated"
+                    f"{path}, line {number}: no {', '.join(missing)}; skipped, the run is repeated"
                 )
-                continue
-            if missing:
-                self.damaged.append(
-                    f"{self.path}, line {number}: no {', '.join(missing)}; skipped, "
-                    "the run is repeated"
-                )
-                continue
-            self.records[record["key"]] = record
+            else:
+                self.records[record["key"]] = record
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a finished run; when this returns it is on the disk.
 
         Raises FolderError if it cannot be written, for instance because the disk is full.
-
-        A write that was cut off leaves a last line without its end; the next starts a new line.
         """
-        line = json.dumps(record, ensure_ascii=False, allow_nan=True).encode() + b"\n"
+        self._write(self._runs, record)
+        self.records[record["key"]] = record
+        self.failures.pop(record["key"], None)
+
+    def fail(self, failure: dict[str, Any]) -> None:
+        """Note that a run has failed, under its `key`; it will be tried again some other time.
+
+        Raises FolderError if it cannot be written.
+        """
+        self._write(self._failures, failure)
+        self.failures[failure["key"]] = failure
+
+    def _write(self, lines: Lines, content: dict[str, Any]) -> None:
         try:
-            with self.path.open("ab+") as file:
-                if file.tell() > 0:
-                    file.seek(-1, os.SEEK_END)
-                    if file.read(1) != b"\n":
-                        line = b"\n" + line
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            lines.append(content)
         except OSError as error:
             raise FolderError(
-                f"{self.path} could not be written ({error.strerror})",
+                f"{lines.path} could not be written ({error.strerror})",
                 cure="Finished runs are kept; the same command continues",
             ) from error
-        self.records[record["key"]] = record
 
 
 def _require_writable(folder: Path) -> None:
@@ -93,7 +109,7 @@ def _require_writable(folder: Path) -> None:
         # Asking for permission bits would be wrong for root and for read-only mounts.
         with tempfile.TemporaryFile(dir=folder):
             pass
-        existing = folder / "runs.jsonl"
+        existing = folder / RUNS
         if existing.exists():
             with existing.open("ab"):
                 pass

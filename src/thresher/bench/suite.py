@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, final
@@ -68,15 +68,18 @@ class RunConfig:
         epochs: of full training.
         batch_size: samples a step.
         learning_rate: the peak, before `fewer-epochs-scaled` multiplies it.
-        momentum: of SGD.
-        weight_decay: of SGD.
+        momentum: of SGD; None without SGD.
+        weight_decay: of the optimizer.
         warm_up: share of the cycle before the peak.
-        flip: whether training images are mirrored.
-        shift: by how many pixels they are moved at most.
+        flip: whether training images are mirrored; None where there are none.
+        shift: by how many pixels they are moved at most, or (up and down, left and right).
         seed: of weights, order, augmentation and the method's draws.
         device: where the network is.
         threads: of torch.
         reference_epochs: of the model that a static method sees; None if it sees none.
+        optimizer: None is SGD with Nesterov momentum.
+        hidden: share of a text's words that are hidden in an epoch; None if none are.
+        drop_last: True if an epoch's last batch is left out where it is not full, else None.
     """
 
     task: str
@@ -89,25 +92,30 @@ class RunConfig:
     epochs: int
     batch_size: int
     learning_rate: float
-    momentum: float
+    momentum: float | None
     weight_decay: float
     warm_up: float
-    flip: bool
-    shift: int
+    flip: bool | None
+    shift: int | tuple[int, int] | None
     seed: int
     device: str
     threads: int
     reference_epochs: int | None = None
+    optimizer: str | None = None
+    hidden: float | None = None
+    drop_last: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the knobs by name, ready for JSON; without that of a reference if there is none.
+        """Return the knobs by name, ready for JSON, without those that the run does not have.
 
-        So the runs that have none keep the key they had before there were references.
+        So runs keep the key they had before there were references, or optimizers to choose among.
         """
         knobs = asdict(self)
-        if self.reference_epochs is None:
-            del knobs["reference_epochs"]
-        return knobs
+        return {
+            name: value
+            for name, value in knobs.items()
+            if value is not None or name in ("prune_ratio", "step_exponent")
+        }
 
     @cached_property
     def key(self) -> str:
@@ -177,22 +185,26 @@ def asked_rows(
     return list(rows)
 
 
-def added_rows(rates: dict[Row, float], epochs: int) -> list[Row]:
-    """Return the controls for methods that did not save what was asked: same rate, no method.
+def added_rows(
+    rates: Mapping[Row, float], epochs: int, shares: Mapping[Row, float] | None = None
+) -> list[Row]:
+    """Return the controls for methods whose cost is not what was asked: as dear, and no method.
 
     A method whose achieved rate differs by more than 0.01 from the asked one is compared with
-    random pruning at the achieved rate and the same step length, and with that many fewer epochs,
-    unless such a row is there already.
+    random pruning at the achieved rate and the same step length, and with that many fewer epochs.
+    One that takes longer than the samples it trains, by scoring others first for instance, is
+    compared with as many epochs as take as long, too. Rows that are there already serve.
 
     Args:
         rates: achieved rate, mean over seeds, of every asked row that has all its seeds.
         epochs: of full training.
+        shares: the time of these rows as a share of full's.
     """
     present = {(row.method, row.prune_ratio, row.step_exponent) for row in rates}
     lengths = {
         trained_epochs(row.method, row.prune_ratio, epochs)
         for row in rates
-        if row.method == "fewer-epochs"
+        if row.method in ("full", "fewer-epochs")
     }
     added: dict[Row, None] = {}
     for row, rate in rates.items():
@@ -207,4 +219,22 @@ def added_rows(rates: dict[Row, float], epochs: int) -> list[Row]:
         if length not in lengths and length < epochs:
             lengths.add(length)
             added[Row("fewer-epochs", ratio, None, is_added=True)] = None
-    return list(added)
+    return [*added, *_as_long(shares or {}, lengths, epochs)]
+
+
+_TIME_NOISE = 0.02
+"""By how much of full's time a control may miss a method's without another one being added."""
+
+
+def _as_long(shares: Mapping[Row, float], lengths: set[int], epochs: int) -> list[Row]:
+    """Return fewer epochs that take as long as methods do, where no length that is there does."""
+    added: list[Row] = []
+    for row, share in shares.items():
+        if is_control(row.method) or not share < 1:
+            continue
+        missed = min(abs(length / epochs - share) for length in {*lengths, epochs})
+        length = _rounded(share * epochs)
+        if missed > 0.5 / epochs + _TIME_NOISE and length not in lengths:
+            lengths = lengths | {length}
+            added.append(Row("fewer-epochs", round(1 - length / epochs, 4), is_added=True))
+    return added

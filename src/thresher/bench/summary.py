@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, final
 
 from thresher.bench.catalogue import has_step_length, is_control
+from thresher.bench.front import Point, places
+from thresher.bench.looks import alpha_of
+from thresher.bench.metrics import metric_of
 from thresher.bench.statistics import (
     Difference,
     comparisons,
@@ -18,6 +22,8 @@ from thresher.bench.suite import Row
 
 Records = Mapping[Row, Mapping[int, Mapping[str, Any]]]
 """The finished runs of each row, by seed."""
+
+_UNKNOWN = {"ratio": math.nan}
 
 _SAME_RATE = 0.0101
 """How far the rates of a method and of its random control may be apart (0.01, and rounding)."""
@@ -53,12 +59,17 @@ class Line:
         extra_forwards: samples that were only scored.
         seconds: of training and of what came before it (`charged`), evaluation apart.
         speed_up: time of full/time of this row, paired by seed; NaN without a common seed.
-        mean: of the metric, in percent.
+        flops: operations of this row/those of full, all counted; NaN where runs do not say.
+        mean: of the metric, in its unit.
         sd: of the metric over seeds.
+        time_share: time of this row/time of full, the median over seeds; NaN as for `speed_up`.
         difference: to full, paired by seed.
         verdict: the word it has earned (`statistics.verdicts`).
         random: against random pruning at the same rate and step length.
-        fewer_epochs: against the number of epochs of the same cost.
+        fewer_epochs: against the number of epochs of the same cost in samples.
+        same_seconds: against the number of epochs of the same cost in seconds.
+        front: whether a row that takes no more time is better (`front.Place.word`).
+        front_share: of the resampled tables in which none is (`front.Place.share`).
     """
 
     row: Row
@@ -71,43 +82,63 @@ class Line:
     speed_up: float
     mean: float
     sd: float
+    flops: float = math.nan
+    time_share: float = math.nan
     difference: Difference | None = None
     verdict: str = "–"
     random: Control | None = None
     fewer_epochs: Control | None = None
+    same_seconds: Control | None = None
+    front: str = "–"
+    front_share: float = math.nan
 
     @property
     def has_helped(self) -> str:
-        """`yes` if it is shown to beat both controls, `no` if shown to lose to one of them."""
+        """`yes` if it is shown to beat all its controls, `no` if shown to lose to one of them."""
         if self.random is None or self.fewer_epochs is None:
             return "–"
-        words = {self.random.is_beaten, self.fewer_epochs.is_beaten}
+        controls = (self.random, self.fewer_epochs, self.same_seconds)
+        words = {control.is_beaten for control in controls if control is not None}
         for word in ("one seed", "no", "not shown"):
             if word in words:
                 return word
         return "yes"
 
 
-def summarise(records: Records, margin: float) -> list[Line]:
+def summarise(records: Records, margin: float, looks: Sequence[int] = ()) -> list[Line]:
     """Return the table's lines, in the order of the rows, of those that have a finished run.
 
     Args:
         records: finished runs by row and seed, `full` among the rows.
         margin: δ, in points.
+        looks: the numbers of seeds that were named beforehand, if seeds are added (`looks`).
     """
     lines = [_line(row, runs, records) for row, runs in records.items() if runs]
+    alpha = alpha_of(max((line.num_seeds for line in lines), default=0), looks)
     tested = [line for line in lines if line.difference is not None]
-    words = verdicts([line.difference for line in tested if line.difference], margin)
+    words = verdicts([line.difference for line in tested if line.difference], margin, alpha)
     judged = {line.row: word for line, word in zip(tested, words, strict=True)}
     lines = [replace(line, verdict=judged.get(line.row, "–")) for line in lines]
-    lines = _judged(lines, "random", [_random_control(line, lines, records) for line in lines])
-    return _judged(lines, "fewer_epochs", [_fewer_epochs(line, lines, records) for line in lines])
+    for name, control in (
+        ("random", _random_control),
+        ("fewer_epochs", _fewer_epochs),
+        ("same_seconds", _same_seconds),
+    ):
+        lines = _judged(lines, name, [control(line, lines, records) for line in lines], alpha)
+    return _placed(lines, records, alpha)
 
 
 def rates(records: Records, num_seeds: int) -> dict[Row, float]:
     """Return the achieved rate, mean over seeds, of every row that has all its seeds."""
     return {
         row: _mean(runs, "prune_rate") for row, runs in records.items() if len(runs) == num_seeds
+    }
+
+
+def time_shares(records: Records, num_seeds: int) -> dict[Row, float]:
+    """Return the time of each row that has all its seeds, as a share of full's (`time_share`)."""
+    return {
+        row: _time_share(runs, records) for row, runs in records.items() if len(runs) == num_seeds
     }
 
 
@@ -123,12 +154,22 @@ def charged(run: Mapping[str, Any]) -> float:
 
 
 def paired(row: Row, control: Row, records: Records) -> Difference | None:
-    """Return the differences of the metric on the seeds that both rows have finished."""
+    """Return by how much a row is better than another on the seeds that both have finished."""
     ours, theirs = records.get(row, {}), records.get(control, {})
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         return None
-    return Difference(tuple(ours[seed]["metric"] - theirs[seed]["metric"] for seed in common))
+    return Difference(tuple(gain(ours[seed]) - gain(theirs[seed]) for seed in common))
+
+
+def gain(run: Mapping[str, Any]) -> float:
+    """Return a run's metric, turned so that more is better.
+
+    Example:
+        >>> gain({"metric": 91.0})
+        91.0
+    """
+    return metric_of(run).gain(float(run["metric"]), 0.0)
 
 
 def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> Line:
@@ -144,13 +185,22 @@ def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> 
         extra_forwards=_mean(runs, "extra_forwards"),
         seconds=math.fsum(map(charged, runs.values())) / len(runs),
         speed_up=math.fsum(ratios) / len(ratios) if ratios else math.nan,
+        time_share=_time_share(runs, records),
         mean=math.fsum(metrics) / len(metrics),
         sd=standard_deviation(metrics),
+        flops=math.fsum(run.get("flops", _UNKNOWN)["ratio"] for run in runs.values()) / len(runs),
         difference=None if row == FULL else paired(row, FULL, records),
     )
 
 
 FULL = Row("full")
+
+
+def _time_share(runs: Mapping[int, Mapping[str, Any]], records: Records) -> float:
+    # The median: one run that something else on the machine held up must not decide.
+    full = records.get(FULL, {})
+    shares = [charged(run) / charged(full[seed]) for seed, run in runs.items() if seed in full]
+    return median(shares) if shares else math.nan
 
 
 def _mean(runs: Mapping[int, Mapping[str, Any]], name: str) -> float:
@@ -174,22 +224,55 @@ def _fewer_epochs(line: Line, lines: Sequence[Line], records: Records) -> Contro
     if not has_step_length(line.row.method):
         return None
     # Full too: to a method that saved next to nothing, no fewer epochs cost the same.
-    candidates = [other for other in lines if other.row.method in ("full", "fewer-epochs")]
-    return _nearest(line, candidates, records)
+    return _nearest(line, _shorter(lines), records)
 
 
-def _nearest(line: Line, candidates: Sequence[Line], records: Records) -> Control | None:
+def _same_seconds(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
+    if not has_step_length(line.row.method) or math.isnan(line.time_share):
+        return None
+    # A run's time goes with its epochs, and these are exact where clocks are not.
+    return _nearest(line, _shorter(lines), records, 1 - line.time_share)
+
+
+def _shorter(lines: Sequence[Line]) -> list[Line]:
+    return [other for other in lines if other.row.method in ("full", "fewer-epochs")]
+
+
+def _nearest(
+    line: Line, candidates: Sequence[Line], records: Records, rate: float | None = None
+) -> Control | None:
     if not candidates:
         return None
+    rate = line.rate if rate is None else rate
     # Of two equally near, the cheaper one: the comparison must not flatter the control.
-    best = min(candidates, key=lambda other: (round(abs(other.rate - line.rate), 6), other.samples))
+    best = min(candidates, key=lambda other: (round(abs(other.rate - rate), 6), other.samples))
     difference = paired(line.row, best.row, records)
     return None if difference is None else Control(row=best.row, difference=difference)
 
 
-def _judged(lines: list[Line], name: str, controls: Sequence[Control | None]) -> list[Line]:
-    words = comparisons([control.difference if control else None for control in controls])
+def _judged(
+    lines: list[Line], name: str, controls: Sequence[Control | None], alpha: float
+) -> list[Line]:
+    words = comparisons([control.difference if control else None for control in controls], alpha)
     return [
         replace(line, **{name: replace(control, is_beaten=word)}) if control else line
         for line, control, word in zip(lines, controls, words, strict=True)
+    ]
+
+
+def _placed(lines: list[Line], records: Records, alpha: float) -> list[Line]:
+    """Return the lines with their place on the front, if they have as many seeds as any."""
+    most = max((line.num_seeds for line in lines), default=0)
+    points = [
+        Point(
+            line.time_share,
+            {seed: gain(run) for seed, run in records[line.row].items()}
+            if line.num_seeds == most
+            else {},
+        )
+        for line in lines
+    ]
+    return [
+        replace(line, front=place.word, front_share=place.share)
+        for line, place in zip(lines, places(points, alpha), strict=True)
     ]

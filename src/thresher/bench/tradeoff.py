@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thresher.bench.catalogue import METHODS, is_control
+from thresher.bench.metrics import Metric
 from thresher.bench.panels import (
     INK,
     MUTED,
     PALE,
     RULE,
     bar,
+    below,
     by_step_length,
     limits,
     step_length_title,
@@ -33,17 +35,21 @@ _LABEL_GAP = 0.064
 """Least distance of two labels, as a share of the panel's height."""
 
 
-def draw_tradeoff(figure: Figure, lines: Sequence[Line], full: Line, margin: float) -> None:
-    """Draw accuracy against the share of sample visits saved, a panel for each step length.
+def draw_tradeoff(
+    figure: Figure, lines: Sequence[Line], full: Line, margin: float, metric: Metric
+) -> None:
+    """Draw the metric against the share of sample visits saved, a panel for each step length.
 
     Every curve starts at full training (nothing saved). Bars are the 95 % paired t intervals of the
-    difference to full, around the mean accuracy.
+    difference to full, around the mean. Up is better: a metric of which less is better comes
+    negated, and the axis shows it without the sign.
 
     Args:
         figure: empty.
         lines: of the table.
         full: the line of full training.
         margin: δ, in points.
+        metric: what was measured.
     """
     panels = by_step_length(lines)
     # Above each other, so that a narrow screen shows two as large as one.
@@ -57,16 +63,28 @@ def draw_tradeoff(figure: Figure, lines: Sequence[Line], full: Line, margin: flo
         limits([full.mean, *(line.mean for line in shown)], [full.mean - margin, *ends], 2 * margin)
     )
     for axes, (step_length, panel) in zip(all_axes, panels.items(), strict=True):
-        _draw_panel(axes, panel, full, margin)
+        _draw_panel(axes, panel, full, margin, metric)
         if len(panels) > 1:
             axes.set_title(step_length_title(step_length), fontsize=10, color=MUTED, loc="left")
     all_axes[-1].set_xlabel(
         "sample visits saved, % of full training\n"
         "(bars: 95 % paired interval of the difference to full;\n"
-        f"shaded: at most {margin:g} points below full)",
+        f"shaded: at most {margin:g} {metric.points} {below(metric)} full)",
         color=MUTED,
     )
-    figure.supylabel("test accuracy of the last epoch, %", color=MUTED, fontsize=10)
+    if not metric.higher_is_better:
+        all_axes[0].yaxis.set_major_formatter(_unturned)
+    figure.supylabel(_axis(metric), color=MUTED, fontsize=10)
+
+
+def _unturned(value: float, _place: int) -> str:
+    return f"{-value:g}"
+
+
+def _axis(metric: Metric) -> str:
+    if metric.higher_is_better:
+        return f"test {metric.name} of the last epoch, {metric.unit}"
+    return f"{metric.name} on the test split, last epoch (down the axis is worse)"
 
 
 def _ends(line: Line) -> tuple[float, float]:
@@ -74,7 +92,9 @@ def _ends(line: Line) -> tuple[float, float]:
     return line.mean - down, line.mean + up
 
 
-def _draw_panel(axes: Axes, lines: Sequence[Line], full: Line, margin: float) -> None:
+def _draw_panel(
+    axes: Axes, lines: Sequence[Line], full: Line, margin: float, metric: Metric
+) -> None:
     axes.axhspan(full.mean - margin, full.mean, color=PALE, linewidth=0, zorder=0)
     axes.axhline(full.mean, color=INK, linewidth=1, zorder=1)
     curves = _curves(lines)
@@ -83,7 +103,7 @@ def _draw_panel(axes: Axes, lines: Sequence[Line], full: Line, margin: float) ->
         # Bars of equal rate would hide each other: they stand side by side, within a marker.
         share = place / (len(curves) - 1) - 0.5 if len(curves) > 1 else 0.0
         _draw_curve(axes, points, full, styles[method], share * MARKER)
-    _label(axes, {method: points[-1] for method, points in curves.items()}, styles, full)
+    _label(axes, {method: points[-1] for method, points in curves.items()}, styles, full, metric)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, length=0, labelbottom=True)
@@ -172,13 +192,16 @@ def _draw_curve(
                 )
 
 
-def _label(axes: Axes, ends: dict[str, Line], styles: dict[str, _Style], full: Line) -> None:
+def _label(
+    axes: Axes, ends: dict[str, Line], styles: dict[str, _Style], full: Line, metric: Metric
+) -> None:
     """Write each method's name right of its curve, moved apart where names would overlap.
 
     The lines that lead there keep the order of their heights, so that no two of them cross.
     """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    rows = [(full.mean, right, f"full {full.mean:.2f} %", _Style(INK, "-", 1.0, "", 1))]
+    name = f"full {metric.text(abs(full.mean))}"
+    rows = [(full.mean, right, name, _Style(INK, "-", 1.0, "", 1))]
     rows += [(end.mean, 100 * end.rate, method, styles[method]) for method, end in ends.items()]
     rows.sort(key=lambda row: row[0])
     heights = [(row[0] - low) / (high - low) for row in rows]

@@ -2,21 +2,24 @@
 
 A worker is told a configuration through its pipe and answers with an event per epoch and a last
 one. It never writes to disk: the parent does, one line for each finished run, so that lines are
-whole and Ctrl-C loses only what was being trained.
+whole and Ctrl-C loses only what was being trained. A worker ends the moment its parent is gone.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-import traceback
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, final
 
 from thresher.bench.suite import RunConfig
+
+PAUSE = 0.5
+"""Seconds after which is asked again for a run, where all that are left are others' for now."""
 
 
 @final
@@ -64,47 +67,66 @@ Event = Started | Advanced | Finished | Failed
 
 
 def run_all(
-    configs: Sequence[RunConfig], *, num_workers: int, folder: str | None
-) -> Iterator[Event]:
+    configs: Iterable[RunConfig | None], *, num_workers: int, folders: Mapping[str, str]
+) -> Generator[Event]:
     """Train every configuration and yield what happens, as it happens.
 
-    Configurations are begun in the order given. Closing the iterator, or an exception where it is
-    consumed, ends the processes.
+    Configurations are asked for and begun one by one, when a worker is free. Closing the iterator,
+    or an exception where it is consumed, ends the processes.
 
     Args:
-        configs: of one task.
-        num_workers: processes.
-        folder: the task's data, or None for the usual places.
+        configs: in the order to begin them; None means that there is none now, but may be later.
+        num_workers: processes, started when there is something for them.
+        folders: of the data, by task; those that are missing are looked for in the usual places.
     """
-    waiting = list(reversed(configs))
-    workers = [_Worker(index, folder) for index in range(min(num_workers, len(configs)))]
+    source, is_over = iter(configs), False
+    workers = [_Worker(index, folders) for index in range(num_workers)]
     try:
-        for worker in workers:
-            worker.start(waiting.pop())
-            yield Started(worker.index, worker.config)
-        while busy := [worker for worker in workers if worker.is_busy]:
-            ready = wait([worker.pipe for worker in busy])
+        while True:
+            if not is_over:
+                is_over = yield from _begin(workers, source)
+            busy = [worker for worker in workers if worker.is_busy]
+            if not busy:
+                if is_over:
+                    return
+                time.sleep(PAUSE)
+                continue
+            may_begin = not is_over and len(busy) < len(workers)
+            ready = wait([worker.pipe for worker in busy], PAUSE if may_begin else None)
             for worker in busy:
-                if worker.pipe not in ready:
-                    continue
-                event = worker.receive()
-                yield event
-                if not isinstance(event, Advanced) and waiting:
-                    worker.start(waiting.pop())
-                    yield Started(worker.index, worker.config)
+                if worker.pipe in ready:
+                    yield worker.receive()
     finally:
         for worker in workers:
             worker.stop()
+
+
+def _begin(
+    workers: list[_Worker], source: Iterator[RunConfig | None]
+) -> Generator[Started, None, bool]:
+    """Give runs to those who have none; return whether there will be no more."""
+    for worker in workers:
+        if worker.is_busy:
+            continue
+        try:
+            config = next(source)
+        except StopIteration:
+            return True
+        if config is None:
+            return False
+        worker.start(config)
+        yield Started(worker.index, config)
+    return False
 
 
 @final
 class _Worker:
     """The parent's end of one process, which is started again if it dies."""
 
-    def __init__(self, index: int, folder: str | None) -> None:
+    def __init__(self, index: int, folders: Mapping[str, str]) -> None:
         self.index = index
         self.is_busy = False
-        self._folder = folder
+        self._folders = dict(folders)
         self._process: Any = None
 
     def start(self, config: RunConfig) -> None:
@@ -112,13 +134,18 @@ class _Worker:
         self.is_busy = True
         if self._process is None:
             self._launch()
-        self.pipe.send(config)
+        try:
+            self.pipe.send(config)
+        except OSError:  # it died while it had nothing to do
+            self._end()
+            self._launch()
+            self.pipe.send(config)
 
     def _launch(self) -> None:
         # fork would copy torch's and OpenMP's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._folder), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, self._folders), daemon=True)
         with _interrupts_held():
             self._process.start()
         theirs.close()
@@ -142,20 +169,22 @@ class _Worker:
         self.is_busy = False
         if self._process is not None:
             self._process.terminate()
-            self._process.join()
-            self.pipe.close()
-            self._process = None
+            self._end()
+
+    def _end(self) -> None:
+        self._process.join()
+        self.pipe.close()
+        self._process = None
 
 
-def _serve(pipe: Connection, folder: str | None) -> None:
+def _serve(pipe: Connection, folders: Mapping[str, str]) -> None:
     """Be a worker: train what comes through the pipe until the parent is gone."""
     # A terminal sends Ctrl-C to the whole group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
+    from thresher.bench.trainer import Trainer, end_with_parent
 
-    from thresher.bench.reference import References
-    from thresher.bench.run import load, train, warm_up
-    from thresher.bench.tasks import task as find_task
+    end_with_parent()
+    trainer = Trainer(folders)
 
     def tell(*message: object) -> None:
         try:
@@ -163,8 +192,6 @@ def _serve(pipe: Connection, folder: str | None) -> None:
         except OSError:
             # Nobody is left to tell. Not an Exception: that would be reported as the run's failure.
             raise SystemExit from None
-
-    loaded, references = None, References()
 
     def advanced(done: int, metric: float) -> None:
         tell("epoch", done, metric)
@@ -174,17 +201,7 @@ def _serve(pipe: Connection, folder: str | None) -> None:
             config: RunConfig = pipe.recv()
         except (EOFError, OSError):
             return
-        try:
-            torch.set_num_threads(config.threads)
-            task = find_task(config.task)
-            if loaded is None:
-                loaded = load(task, folder)
-                warm_up(task, loaded, config.batch_size, config.device)
-            record = train(config, task, loaded, advanced, references)
-        except Exception as error:
-            tell("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
-        else:
-            tell("done", record)
+        tell(*trainer.outcome(config, advanced))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def from_hub(repository: str, *, image: str, label: str, cure: str) -> Images:
             f"({type(error).__name__}: {error})",
             cure=cure,
         ) from error
-    parts: dict[str, torch.Tensor] = {}
+    parts: dict[str, Any] = {}
     for split in ("train", "test"):
         pixels = np.stack([np.asarray(picture) for picture in splits[split][image]])
         pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)

@@ -6,19 +6,20 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from thresher.bench.images import Images
+from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
+from thresher.bench.tasks._files import found, reading
 from thresher.bench.tasks._hub import from_hub
-from thresher.bench.tasks._task import Budget, DataError, Task
+from thresher.bench.tasks._task import Budget, Paper, Task
 
 _LABELS = {"cifar10": "label", "cifar100": "fine_label"}
 
@@ -40,24 +41,16 @@ def load(folder: Path | None, name: str) -> Images:
     cure = f"Give the folder of {name}.npz by --data, or `pip install datasets` and be online"
     if folder is None:
         return from_hub(f"uoft-cs/{name}", image="img", label=_LABELS[name], cure=cure)
-    candidates = (folder / f"{name}.npz", folder / name / f"{name}.npz")
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise DataError(f"no file {name}.npz in {folder}", cure=cure)
-    try:
+    path = found(folder, f"{name}.npz", inside=name, cure=cure)
+    with reading(path, cure=cure):
         return read_strips(path)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(
-            f"{path} is damaged or not in the expected format ({type(error).__name__}: {error})",
-            cure=cure,
-        ) from error
 
 
 def read_strips(path: Path) -> Images:
     """Return the images of an npz file of WebP strips."""
     from PIL import Image
 
-    parts: dict[str, torch.Tensor] = {}
+    parts: dict[str, Any] = {}
     # numpy leaves its own handle open when the file is no zip file.
     with path.open("rb") as file, np.load(file) as npz:
         step = int(npz["quant_step"])
@@ -73,29 +66,60 @@ def read_strips(path: Path) -> Images:
             labels = npz[f"{split}_labels"]
             if done != num or labels.shape != (num,):
                 raise ValueError(f"{done} images and {len(labels)} labels in {split}, not {num}")
-            np.minimum(images.astype(np.uint16) * step, 255, out=images, casting="unsafe")
+            if step != 1:
+                np.minimum(images.astype(np.uint16) * step, 255, out=images, casting="unsafe")
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
             parts[f"{split}_images"] = pixels
             parts[f"{split}_labels"] = torch.from_numpy(labels).long()
+        if "classes" in npz:
+            parts["class_names"] = tuple(map(str, npz["classes"]))
     return Images(**parts)
 
 
-def _task(name: str, title: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...]):
-    return Task(
-        name=name,
-        title=f"{title}, small ResNet",
-        load=partial(load, name=name),
+CIFAR10 = Pictures(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7), shift=2)
+CIFAR100 = Pictures(mean=(129.3, 124.1, 112.4), std=(68.2, 65.4, 70.4), shift=2)
+
+
+def _in_papers(title: str, classes: int, inputs: Pictures) -> Paper:
+    return Paper(
+        title=f"{title}, ResNet-18",
         model=ResNet(
-            channels=3, classes=classes, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
+            channels=3,
+            classes=classes,
+            widths=(64, 64, 128, 128, 256, 256, 512, 512),
+            strides=(1, 1, 2, 1, 2, 1, 2, 1),
         ),
-        budget=Budget(epochs=12),
-        mean=mean,
-        std=std,
-        shift=2,
+        budget=Budget(epochs=200, warm_up=0.1, drop_last=True),
+        inputs=replace(inputs, shift=4),
+        note=(
+            "Settings of Omission's paper (its section 5.1): ResNet-18, SGD, 200 epochs, batches "
+            "of 128 without the last, cosine from 0.1 after 10 % of warm-up, weight decay 0.0005, "
+            "flips and crops. Momentum 0.9 (Nesterov) and crops by 4 pixels are not in it."
+        ),
     )
 
 
 TASKS = {
-    "cifar10": _task("cifar10", "CIFAR-10", 10, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "cifar100": _task("cifar100", "CIFAR-100", 100, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+    "cifar10": Task(
+        name="cifar10",
+        title="CIFAR-10, small ResNet",
+        load=partial(load, name="cifar10"),
+        model=ResNet(
+            channels=3, classes=10, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
+        ),
+        budget=Budget(epochs=12),
+        inputs=CIFAR10,
+        paper=_in_papers("CIFAR-10", 10, CIFAR10),
+    ),
+    "cifar100": Task(
+        name="cifar100",
+        title="CIFAR-100, small ResNet",
+        load=partial(load, name="cifar100"),
+        model=ResNet(
+            channels=3, classes=100, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
+        ),
+        budget=Budget(epochs=12),
+        inputs=CIFAR100,
+        paper=_in_papers("CIFAR-100", 100, CIFAR100),
+    ),
 }

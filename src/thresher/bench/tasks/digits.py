@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from thresher.bench.images import Images
+from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
 from thresher.bench.tasks._task import Budget, DataError, Task
 
@@ -48,9 +48,7 @@ TASKS = {
         load=load,
         model=ResNet(channels=1, classes=10, widths=(8, 16), strides=(2, 2)),
         budget=Budget(epochs=20, batch_size=32),
-        mean=(4.88,),
-        std=(6.02,),
-        flip=False,
+        inputs=Pictures(mean=(4.88,), std=(6.02,), flip=False),
         note=(
             "This is a smoke test: 899 training images, test accuracy in steps of 0.11 points. "
             "For numbers that mean something: thresher compare --task fashion-mnist"

@@ -13,12 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thresher.bench.images import Images
+from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
 from thresher.bench.tasks._hub import from_hub
 from thresher.bench.tasks._task import Budget, DataError, Task
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+_CLASSES = (
+    *("T-shirt", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Boot"),
+)
 _CURE = "Run `apt-get install dataset-fashion-mnist`, or give the folder of its idx files by --data"
 
 
@@ -31,6 +35,8 @@ def load(folder: Path | None) -> Images:
     if folder is None and not DEBIAN_FOLDER.is_dir():
         return from_hub("zalando-datasets/fashion_mnist", image="image", label="label", cure=_CURE)
     folder = folder or DEBIAN_FOLDER
+    if (folder / "fashion-mnist").is_dir():
+        folder = folder / "fashion-mnist"
     images, labels = {}, {}
     for split, prefix, num in (("train", "train", 60_000), ("test", "t10k", 10_000)):
         pixels = read_idx(folder, f"{prefix}-images-idx3-ubyte", (num, 28, 28))
@@ -41,6 +47,7 @@ def load(folder: Path | None) -> Images:
         train_labels=labels["train"],
         test_images=images["test"],
         test_labels=labels["test"],
+        class_names=_CLASSES,
     )
 
 
@@ -75,6 +82,8 @@ def read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(array.copy())
 
 
+PICTURES = Pictures(mean=(72.94,), std=(90.02,))
+
 TASKS = {
     "fashion-mnist": Task(
         name="fashion-mnist",
@@ -82,7 +91,6 @@ TASKS = {
         load=load,
         model=ResNet(channels=1, classes=10, widths=(16, 32), strides=(2, 2), stem_stride=2),
         budget=Budget(epochs=10),
-        mean=(72.94,),
-        std=(90.02,),
+        inputs=PICTURES,
     )
 }

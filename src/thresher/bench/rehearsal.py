@@ -1,0 +1,90 @@
+"""`thresher compare --dry-run`: a few steps of every row, to see that all of it would run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from thresher.bench.suite import asked_rows, reference_epochs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from thresher.bench.compare import Options
+
+EPOCHS, BATCHES = 3, 2
+"""Of a rehearsal: enough that every method has something to choose by, and chooses once."""
+
+
+def rehearse(options: Options, console: Console) -> int:
+    """Train each row on two batches for three epochs; say what one step and all of it takes.
+
+    Nothing is written. The time of the whole is that of a step, so of pruned epochs it is the most.
+
+    Returns:
+        The exit code: 1 if a row cannot be trained.
+
+    Raises:
+        ThresherError: nothing can be trained at all.
+    """
+    import torch
+
+    from thresher.bench.costs import flops_of
+    from thresher.bench.run import configure, load, require_device, train, warm_up
+    from thresher.bench.table import duration
+    from thresher.bench.tasks import task as find_task
+
+    require_device(options.device)
+    task = find_task(options.full_task)
+    data = load(task, options.data)
+    epochs = options.epochs or task.budget.epochs
+    batch_size = options.batch_size or task.budget.batch_size
+    part = data.head(BATCHES * batch_size, batch_size)
+    rows = asked_rows(options.methods, options.prune_ratio, options.step_exponent)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    flops = flops_of(task, data)
+    say(
+        f"{task.title}: {len(data):,} samples, {epochs} epochs in full, batches of {batch_size}, "
+        f"{flops.step / 1e6:,.1f} MFLOPs a sample. Each row trains {BATCHES} batches now."
+    )
+    threads = torch.get_num_threads()
+    failed = 0
+    try:
+        torch.set_num_threads(1)
+        warm_up(task, part, batch_size, options.device)
+        for row in rows:
+            config = configure(
+                task,
+                row,
+                data="",
+                epochs=EPOCHS,
+                batch_size=batch_size,
+                seed=options.seeds[0],
+                device=options.device,
+                threads=1,
+            )
+            try:
+                record = train(config, task, part, _unseen)
+            except Exception as error:  # whatever it is, it is what the row would end with
+                failed += 1
+                say(f"  {row}: failed: {type(error).__name__}: {error}")
+                continue
+            each = record["seconds"]["training"] / record["samples_trained"]
+            length = reference_epochs(row.method, epochs)
+            real = replace(config, epochs=epochs, reference_epochs=length)
+            whole = real.expected_epochs * len(data) * each
+            say(
+                f"  {row}: {record['samples_trained']:,} samples trained, "
+                f"{1000 * each * batch_size:,.1f} ms a step; all of it about {duration(whole)}"
+            )
+    finally:
+        torch.set_num_threads(threads)
+    say(f"{len(rows) - failed} of {len(rows)} rows can be trained. Nothing was written.")
+    return 1 if failed else 0
+
+
+def _unseen(_epochs: int, _metric: float) -> None:
+    """Take the progress of a run that is over in a moment."""
