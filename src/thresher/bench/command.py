@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -112,13 +112,12 @@ def opened(suite: Suite, name: str, options: RunOptions) -> Experiment:
         ThresherError: something would fail in every run of it.
     """
     from thresher.bench.experiment import Experiment, Question
-    from thresher.bench.tasks import task as find_task
+    from thresher.bench.tasks import DataError
 
     entry = suite.tasks[name]
     task = entry.task or name
-    task = task if entry.scale == "small" else f"{task}@{entry.scale}"
     question = Question(
-        task=task,
+        task=task if entry.scale == "small" else f"{task}@{entry.scale}",
         rows=suite.asked(name),
         seeds=suite.all_seeds,
         looks=tuple(suite.looks),
@@ -126,23 +125,16 @@ def opened(suite: Suite, name: str, options: RunOptions) -> Experiment:
         epochs=entry.epochs,
         batch_size=entry.batch_size,
         device=suite.device,
-        data=entry.data or _folder(find_task(task), options.data),
+        data=entry.data or options.data,
         command=f"thresher bench run {Path(options.suite).name}",
     )
-    return Experiment(question, options.folder / name)
-
-
-def _folder(task: Any, root: str | None) -> str | None:
-    """Return the folder of all data if this task has its own in there; else the usual places."""
-    from thresher.bench.tasks import DataError
-
-    if root is None:
-        return None
     try:
-        task.load(Path(root))
+        return Experiment(question, options.folder / name)
     except DataError:
-        return None
-    return root
+        if entry.data is not None or options.data is None:
+            raise
+    # --data is for all tasks, and not all may have files there.
+    return Experiment(replace(question, data=None), options.folder / name)
 
 
 def bench(given: dict[str, Any], console: Console) -> int:
