@@ -1,4 +1,4 @@
-"""What is kept of samples: counts and excess as defined, one small file a row, nothing in the run."""
+"""What is kept of samples: counts and excess as defined, in one small file a row."""
 
 import base64
 import io

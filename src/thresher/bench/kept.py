@@ -128,7 +128,9 @@ def stored(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         OSError: the file cannot be written.
     """
-    packed = record.get("samples")
+    if "samples" not in record:
+        return record
+    packed = record["samples"]
     rest = {name: value for name, value in record.items() if name != "samples"}
     path = path_of(record["config"], folder)
     if isinstance(packed, str) and not path.exists():
