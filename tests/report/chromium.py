@@ -81,11 +81,13 @@ class Browser:
     def picture(self, *, top: int = 0, height: int = 900, kind: str = "png") -> bytes:
         """Return a picture of the page from some height on."""
         width = self.evaluate("innerWidth")
+        # A screen as high as that, as what lies beyond a screen may not be painted yet.
+        size = {"width": width, "height": top + height, "deviceScaleFactor": 1}
+        self.call("Emulation.setDeviceMetricsOverride", **size, mobile=width < 600)
+        self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 300)))")
         clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
         more = {} if kind == "png" else {"quality": 82}
-        answer = self.call(
-            "Page.captureScreenshot", format=kind, clip=clip, captureBeyondViewport=True, **more
-        )
+        answer = self.call("Page.captureScreenshot", format=kind, clip=clip, **more)
         return base64.b64decode(answer["data"])
 
     def _next(self) -> dict[str, Any]:

@@ -54,30 +54,40 @@ def test_a_frame_holds_every_number_and_the_least_span(values: list[float], leas
     assert high - low >= least
 
 
-def places(chart: Chart) -> list[tuple[float, float]]:
-    found = [(mark.x, mark.y) for mark in chart.marks if mark.kind != "path"]
-    for mark in chart.marks:
-        found += [
-            (float(x), float(y))
-            for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)(?= L|Z|$)", mark.path)
-        ]
-    return found
-
-
 @MANY
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8))
-def test_nothing_is_drawn_outside_of_the_frame(points: list[tuple[float, float]]) -> None:
+def test_points_stay_in_the_frame_and_what_lies_beyond_becomes_an_arrow(
+    points: list[tuple[float, float]],
+) -> None:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     chart = Chart(title="", alt="", x=framed(xs, 1.0), y=(-1.0, 1.0))
-    chart.line(xs, ys, "a")
-    chart.area(xs, ys, [2 * y for y in ys], "a")
     for x, y in points:
         chart.point(x, y, "a", "")
-    for x, y in places(chart):
-        assert chart.left - 0.1 <= x <= chart.right + 0.1
-        assert chart.top - 0.1 <= y <= chart.bottom + 0.1
-    for mark, (_, y) in zip(chart.marks[-len(points) :], points, strict=True):
+    for mark, y in zip(chart.marks, ys, strict=True):
+        assert chart.left <= mark.x <= chart.right
+        assert chart.top <= mark.y <= chart.bottom
         assert mark.kind == ("down" if y < -1 else "up" if y > 1 else "dot")
+
+
+def test_lines_and_bands_go_through_their_values() -> None:
+    chart = Chart(title="", alt="", x=(0, 10), y=(0, 100))
+    chart.line([0, 10], [0, 100], "a")
+    chart.area([0, 10], [0, 0], [100, 50], "b")
+    left, right, top, bottom = chart.left, chart.right, chart.top, chart.bottom
+    middle = (top + bottom) / 2
+    line, area = (re.findall(r"-?[\d.]+", mark.path) for mark in chart.marks)
+    assert [float(each) for each in line] == pytest.approx([left, bottom, right, top], abs=0.06)
+    assert [float(each) for each in area] == pytest.approx(
+        [left, top, right, middle, right, bottom, left, bottom], abs=0.06
+    )
+
+
+def test_a_point_with_a_key_has_its_number_in_the_list() -> None:
+    chart = Chart(title="", alt="", x=(0, 1), y=(0, 1))
+    chart.point(0, 0, "a", "plain")
+    chart.point(1, 1, "a", "told", key="first")
+    assert chart.keys == ["first"]
+    assert [(mark.kind, mark.anchor) for mark in chart.marks] == [("dot", ""), ("number", "1")]
 
 
 def test_what_is_not_a_number_is_not_drawn() -> None:

@@ -109,7 +109,7 @@ def test_a_page_has_one_heading_tables_with_scopes_and_pictures_with_words(tmp_p
 def test_the_page_says_what_the_runs_say(tmp_path: Path) -> None:
     text = " ".join(Parsed(html(a_comparison(notes=["a note of a run"]), tmp_path)).texts)
     for part in (
-        "At 50 %, OrderDP trained 50 % fewer samples",
+        "At 50\xa0%, OrderDP trained 50\xa0% fewer samples",
         "Every row: what it saved",
         "Cost and quality",
         "Prune rate by epoch",
@@ -212,10 +212,10 @@ def test_samples_are_counted_without_the_data_and_shown_with_it(
     page = Parsed(page_of(read(folder), Request(runs=str(folder))))
     text = " ".join(page.texts)
     assert "Suspected label errors" in text
-    assert "10.0 %" in text
+    assert "10.0\xa0%" in text
     assert "known to be wrong" in text
-    # Trained 4× are the first ids; three rows have uneven counts, five have suspects.
-    assert len(page.all("img")) == 3 * 16 + 5 * 16
+    # Two methods have uneven counts, as have full and both the suspects.
+    assert len(page.all("img")) == 2 * 16 + 3 * 16
     assert all(each["src"].startswith("data:image/png;base64,") for each in page.all("img"))
     assert any(
         each["alt"].startswith("Sample 0, labelled one, trained 4×") for each in page.all("img")

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 import torch
 
+from thresher.bench.catalogue import is_control
 from thresher.bench.kept import Samples, read
 from thresher.bench.report.drawing import Chart
 from thresher.bench.report.runs import Together
@@ -33,7 +34,7 @@ class Counted:
         shown: the row.
         samples: what was kept of one of its runs.
         visits: the counts, with their measures of evenness.
-        histogram: of them.
+        histogram: of them; None if they are all the same.
         most: samples that were trained most often.
         least: samples that were trained least often.
     """
@@ -41,7 +42,7 @@ class Counted:
     shown: Shown
     samples: Samples
     visits: Visits
-    histogram: Chart
+    histogram: Chart | None
     most: list[Specimen] = field(default_factory=list[Specimen])
     least: list[Specimen] = field(default_factory=list[Specimen])
 
@@ -79,13 +80,15 @@ def counted(group: Together, view: View, folder: Path, data: Data | None) -> lis
             counts=torch.from_numpy(samples.visits.astype(np.int64)), epochs=samples.epochs
         )
         is_uneven = bool((samples.visits != samples.visits[0]).any())
-        most, least = _ends(samples, data) if data is not None and is_uneven else ([], [])
+        # What chance has kept tells nothing.
+        has_chosen = is_uneven and not is_control(shown.line.row.method)
+        most, least = _ends(samples, data) if data is not None and has_chosen else ([], [])
         found.append(
             Counted(
                 shown=shown,
                 samples=samples,
                 visits=visits,
-                histogram=_histogram(shown, samples),
+                histogram=_histogram(shown, samples) if is_uneven else None,
                 most=most,
                 least=least,
             )
@@ -138,12 +141,18 @@ def suspicions(rows: Sequence[Counted], data: Data | None) -> list[Suspicion]:
     return [
         Suspicion(
             shown=row.shown,
-            first=_first(row, data) if data is not None else [],
+            first=_first(row, data) if data is not None and _is_asked(row) else [],
             precision=precision(row.samples.suspects(), data.wrong) if data is not None else {},
         )
         for row in rows
         if np.isfinite(row.samples.excess).any()
     ]
+
+
+def _is_asked(row: Counted) -> bool:
+    """Of full training and of the methods; what chance has kept would show the same samples."""
+    method = row.shown.line.row.method
+    return method == "full" or not is_control(method)
 
 
 def _first(row: Counted, data: Data) -> list[Specimen]:

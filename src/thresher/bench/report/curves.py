@@ -72,7 +72,7 @@ def learning(group: Together, view: View) -> list[Chart]:
                 f"{measure.name.capitalize()} against {name}",
                 x_label=label,
                 y_label=f"{measure.name} on test data, {measure.unit}",
-                # The first epochs would squeeze the end, which is what decides.
+                # The first epochs would squeeze the end, which decides.
                 y=_late(list(courses.values())),
                 group=group,
             )
@@ -149,12 +149,12 @@ def _chart(
 
 
 def _late(courses: Sequence[Course]) -> tuple[float, float]:
-    """Frame the last two thirds of the curves."""
+    """Frame the last third of the curves; what lies below is cut."""
     values = [
         value
         for found in courses
         for row in (found.lows, found.highs)
-        for value in row[len(row) // 3 :]
+        for value in row[2 * len(row) // 3 :]
     ]
     return framed(values, least=0.1)
 

@@ -66,13 +66,13 @@ class Mark:
     """Something drawn: a path, a point or a text, with the classes that style it.
 
     Args:
-        kind: `path`, `dot`, `square`, `up`, `down`, `left`, `right` or `text`.
+        kind: `path`, `dot`, `number` (a dot with one in it), `up` and `down` (arrows) or `text`.
         style: classes.
         path: of a path, in SVG's language.
         x: of a point or a text.
         y: of a point or a text.
         text: of a text, or what a pointer that rests on it is told.
-        anchor: of a text: `start`, `middle` or `end`.
+        anchor: of a text: `start`, `middle` or `end`; of a number: it.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class Mark:
 @final
 @dataclass(kw_only=True)
 class Chart:
-    """A chart in the making; the template reads what was drawn.
+    """A chart in the making; the template reads what was drawn, and cuts lines at the frame.
 
     Args:
         title: above it.
@@ -98,7 +98,7 @@ class Chart:
         y_label: above the vertical axis.
         height: of the canvas.
         left: room for the vertical axis.
-        has_y_ticks: whether the vertical axis has numbers.
+        keys: what the numbers in the chart stand for, from 1.
     """
 
     title: str
@@ -110,7 +110,7 @@ class Chart:
     height: float = HEIGHT
     width: float = WIDTH
     left: float = _LEFT
-    has_y_ticks: bool = True
+    keys: list[str] = field(default_factory=list[str])
     marks: list[Mark] = field(default_factory=list[Mark])
 
     def __post_init__(self) -> None:
@@ -128,13 +128,13 @@ class Chart:
     @property
     def y_ticks(self) -> list[tuple[float, str]]:
         """Places and texts of the vertical axis."""
-        found = ticks(*self.y) if self.has_y_ticks else []
+        found = ticks(*self.y)
         return [(self.up(value), tick_text(value, found)) for value in found]
 
     def line(self, xs: Sequence[float], ys: Sequence[float], style: str, text: str = "") -> None:
         """Draw a line through the points that are numbers."""
         places = [
-            f"{self.across(x):.1f} {self.up(self._within(y)):.1f}"
+            f"{self.across(x):.1f} {self.up(y):.1f}"
             for x, y in zip(xs, ys, strict=True)
             if math.isfinite(x) and math.isfinite(y)
         ]
@@ -149,7 +149,7 @@ class Chart:
         if len(rows) < 2:
             return
         edge = [(x, high) for x, _, high in rows] + [(x, low) for x, low, _ in reversed(rows)]
-        places = [f"{self.across(x):.1f} {self.up(self._within(y)):.1f}" for x, y in edge]
+        places = [f"{self.across(x):.1f} {self.up(y):.1f}" for x, y in edge]
         self.marks.append(Mark("path", f"area {style}", f"M{' L'.join(places)}Z"))
 
     def band(self, low: float, high: float, style: str) -> None:
@@ -163,20 +163,21 @@ class Chart:
         path = f"M{left:.2f} {ground:.2f}V{top:.2f}H{right:.2f}V{ground:.2f}Z"
         self.marks.append(Mark("path", f"column {style}", path, text=text))
 
-    def point(self, x: float, y: float, style: str, text: str, shape: str = "dot") -> None:
-        """Draw a point; one beyond the vertical limits becomes an arrow at the edge."""
+    def point(self, x: float, y: float, style: str, text: str, key: str = "") -> None:
+        """Draw a point; one beyond the vertical limits becomes an arrow at the edge.
+
+        With a key it gets a number, and the list below the chart says what it stands for.
+        """
         if not (math.isfinite(x) and math.isfinite(y)):
             return
-        inside = self._within(y)
-        kind = shape if inside == y else "down" if y < inside else "up"
-        self.marks.append(Mark(kind, style, x=self.across(x), y=self.up(inside), text=text))
-
-    def text(self, place: tuple[float, float], text: str, style: str, anchor: str) -> None:
-        """Write at a place of the canvas."""
-        self.marks.append(Mark("text", style, x=place[0], y=place[1], text=text, anchor=anchor))
-
-    def _within(self, y: float) -> float:
-        return min(max(y, self.y[0]), self.y[1])
+        inside = min(max(y, self.y[0]), self.y[1])
+        kind = "dot" if inside == y else "down" if y < inside else "up"
+        number = ""
+        if key:
+            self.keys.append(key)
+            kind, number = "number", f"{len(self.keys)}"
+        place = {"x": self.across(x), "y": self.up(inside)}
+        self.marks.append(Mark(kind, style, **place, text=text, anchor=number))
 
 
 def framed(values: Sequence[float], least: float, room: float = 0.06) -> tuple[float, float]:

@@ -12,7 +12,6 @@ from thresher.bench.report.runs import Measure
 from thresher.bench.report.views import gain, near, row_name
 from thresher.bench.summary import FULL, Line
 from thresher.bench.table import signed
-from thresher.bench.tradeoff import spread
 
 Cost = Callable[[Line], float]
 
@@ -68,35 +67,21 @@ def _chart(lines: Sequence[Line], cost: Cost, label: str, measure: Measure, marg
     chart.band(max(-margin, chart.y[0]), 0.0, "margin")
     chart.line(chart.x, [0.0, 0.0], "full thin", "full training")
     chart.line([cost(line) for line in best], [quality(line) for line in best], "front")
-    for line in sorted(known, key=lambda line: line in best):
-        text = f"{row_name(line.row)}{_asked(line)}: {signed(quality(line))} at {cost(line):.0f} %"
-        chart.point(cost(line), quality(line), _style(line, best), text)
-    _label(chart, best, cost)
+    for line in [*(line for line in known if line not in best), *best]:
+        name = f"{row_name(line.row)}{_asked(line)}"
+        text = f"{name}: {signed(quality(line), measure.digits)} at {cost(line):.0f}\xa0%"
+        key = text if line in best else ""
+        chart.point(cost(line), quality(line), _style(line, best), text, key)
     return chart
 
 
 def _asked(line: Line) -> str:
-    ratio = line.row.prune_ratio
-    return "" if ratio is None or line.row.is_added else f", {ratio:g} asked"
+    ratio, exponent = line.row.prune_ratio, line.row.step_exponent
+    asked = "" if ratio is None or line.row.is_added else f" {ratio:g}"
+    return asked if exponent is None else f"{asked}, γ = {exponent:g}"
 
 
 def _style(line: Line, best: Sequence[Line]) -> str:
     kinds = {"full": "full", "random": "random", "fewer-epochs": "fewer"}
     kind = kinds.get(line.row.method, "control" if is_control(line.row.method) else "method")
     return f"{kind} best" if line in best else kind
-
-
-def _label(chart: Chart, best: Sequence[Line], cost: Cost) -> None:
-    """Write the names of the front, each left of its point or right of it, none over another."""
-    middle = (chart.left + chart.right) / 2
-    for on_the_left in (True, False):
-        rows = [line for line in best if (chart.across(cost(line)) >= middle) is on_the_left]
-        rows.sort(key=lambda line: chart.up(quality(line)))
-        places = [chart.up(min(max(quality(line), chart.y[0]), chart.y[1])) for line in rows]
-        span = chart.bottom - chart.top
-        shares = [(place - chart.top) / span for place in places]
-        for line, share in zip(rows, spread(shares, 13 / span), strict=True):
-            x = chart.across(cost(line)) + (-8 if on_the_left else 8)
-            y = chart.top + share * span + 4
-            anchor = "end" if on_the_left else "start"
-            chart.text((x, y), row_name(line.row), "name", anchor)

@@ -64,6 +64,7 @@ def _section(story: Story, folder: Path, folders: Sequence[Path]) -> dict[str, A
     return {
         "story": story,
         "parts": parts_of(story.lines, group.measure, story.margin),
+        "has_steps": len({line.row.step_length for line in story.lines} - {"–"}) > 1,
         "fronts": front.fronts(story.lines, group.measure, story.margin),
         "views": [_view(story, view) for view in views],
         "counted": counted,

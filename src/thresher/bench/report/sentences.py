@@ -16,7 +16,7 @@ KINDS = ("better", "lossless", "undecided", "worse", "one seed")
 _MEANS = {
     "better": "better than full training",
     "lossless": "shown to be lossless",
-    "undecided": "undecided: these seeds do not show which",
+    "undecided": "undecided (these seeds do not show which)",
     "worse": "shown to be worse",
     "one seed": "not tested, as there is one seed",
 }
@@ -101,7 +101,7 @@ def _judged(line: Line, measure: Measure) -> str:
     if interval is None:
         return "one seed, so nothing is shown"
     low, high = (f"{end:+.{measure.digits}f}".replace("-", "−") for end in interval)
-    return f"95 % interval {low} to {high}: {line.verdict}"
+    return f"95\xa0% interval {low} to {high}: {line.verdict}"
 
 
 def _opponents(line: Line, measure: Measure) -> Iterator[str]:
@@ -131,11 +131,14 @@ def _shown(methods: Sequence[Line], measure: Measure, margin: float) -> Iterator
     counts = tally(methods)
     if not counts:
         return
-    parts = [f"{number} {_MEANS[kind]}" for kind, number in counts.items()]
+    parts = [
+        f"{number} {'is' if number == 1 else 'are'} {_MEANS[kind]}"
+        for kind, number in counts.items()
+    ]
     rows = f"Of {len(methods)} rows of methods" if len(methods) > 1 else "Of one row of a method"
     yield (
         f"{rows}, {_listed(parts)}. "
-        f"Lossless means: at most {margin:g} {measure.points} below full, with 95 % confidence "
+        f"Lossless means: at most {margin:g} {measure.points} below full, with 95\xa0% confidence "
         "over the whole table."
     )
 
@@ -147,8 +150,9 @@ def _helped(methods: Sequence[Line]) -> Iterator[str]:
         return
     named = [f"{spoken(line.row.method)} at {line.row.prune_ratio:g}" for line in helped]
     names = f" ({_listed(named)})" if named else ""
+    shown = f"{len(helped)} of {len(judged)} rows{names} are" if helped else "None of them is"
     yield (
-        f"{len(helped)} of {len(judged)} rows{names} are shown to beat both "
+        f"{shown} shown to beat both "
         "random pruning and fewer epochs; a method that does not has not been shown to help."
     )
 

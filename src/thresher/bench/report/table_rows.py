@@ -16,7 +16,7 @@ from thresher.bench.report.views import gain, near, percent, row_name
 from thresher.bench.summary import FULL, Control, Line
 from thresher.bench.table import duration, signed
 
-STRIP = 150.0
+STRIP = 170.0
 """Width of a strip."""
 
 
@@ -59,7 +59,6 @@ class Cells(NamedTuple):
         kind: its first word.
         random: against random pruning.
         fewer: against fewer epochs.
-        helped: whether it beats both.
     """
 
     name: str
@@ -77,7 +76,6 @@ class Cells(NamedTuple):
     kind: str
     random: str
     fewer: str
-    helped: str
 
 
 class Part(NamedTuple):
@@ -137,7 +135,6 @@ def _cells(line: Line, measure: Measure, margin: float, scale: Scale) -> Cells:
         kind=kind_of(line),
         random=_control(line.random, digits),
         fewer=_control(line.fewer_epochs, digits),
-        helped=line.has_helped,
     )
 
 
@@ -154,8 +151,8 @@ def _difference(line: Line, digits: int) -> str:
 def _control(control: Control | None, digits: int) -> str:
     if control is None:
         return "–"
-    mean = signed(control.difference.mean, digits)
-    return mean if control.is_beaten == "one seed" else f"{mean} {control.is_beaten}"
+    mark = {"yes": " ✓", "no": " ✗"}.get(control.is_beaten, "")
+    return f"{signed(control.difference.mean, digits)}{mark}"
 
 
 def _strip(line: Line, margin: float, scale: Scale) -> Strip:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from thresher.bench.report.runs import Together
 from thresher.bench.report.views import Shown, View
-from thresher.bench.summary import FULL, charged
+from thresher.bench.summary import charged
 
 PARTS = {
     "training": "forward and backward passes, optimizer steps",
@@ -81,7 +81,6 @@ def bars(group: Together, view: View) -> list[Bar]:
     """Return the time of each row of a view."""
     means = {each: _mean_parts(group.records[each.line.row].values()) for each in view.shown}
     longest = max((math.fsum(parts.values()) for parts in means.values()), default=0.0)
-    full = _mean(charged(run) for run in group.records.get(FULL, {}).values())
     found: list[Bar] = []
     for each, parts in means.items():
         runs = group.records[each.line.row].values()
@@ -94,7 +93,7 @@ def bars(group: Together, view: View) -> list[Bar]:
             start += width
         total = _mean(charged(run) for run in runs)
         evaluation = _mean(run["seconds"].get("evaluation", 0.0) for run in runs)
-        share = total / full if full else math.nan
+        share = 1 / each.line.speed_up if each.line.speed_up > 0 else math.nan
         found.append(Bar(each, total, evaluation, share, pieces))
     return found
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from thresher.bench.catalogue import METHODS, has_step_length, is_control
+from thresher.bench.catalogue import _BUILT, has_step_length, is_control
 from thresher.bench.spelling import base_name
 from thresher.bench.suite import Row
 from thresher.bench.summary import FULL, Line
@@ -54,28 +54,30 @@ class View(NamedTuple):
 
 
 def spoken(method: str) -> str:
-    """Return a method's name as one would say it.
+    """Return a method's name as one would say it: its class's if that is the same word.
 
     Example:
         >>> spoken("orderdp"), spoken("repb(window=8)"), spoken("fewer-epochs"), spoken("ucb")
         ('OrderDP', 'RePB (window=8)', 'fewer epochs', 'UCB')
     """
     name, settings = base_name(method), method.partition("(")[2].rstrip(")")
-    known = {"ucb": "UCB", "random": "random pruning", "fewer-epochs": "fewer epochs"}
-    first = METHODS.get(name, "").partition(":")
-    said = first[0] if first[1] and len(first[0]) <= 24 and not is_control(name) else name
+    kind = _BUILT.get(name, ("", {}))[0]
+    known = {"random": "random pruning", "fewer-epochs": "fewer epochs", "full": "full"}
+    said = kind if kind.lower() == name.replace("-", "") else name
     said = known.get(name, said)
     return f"{said} ({settings})" if settings else said
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share in percent.
+    r"""Return a share in percent.
+
+    A line never breaks before the sign.
 
     Example:
         >>> percent(0.5), percent(0.4567, 1)
-        ('50 %', '45.7 %')
+        ('50\xa0%', '45.7\xa0%')
     """
-    return "–" if math.isnan(share) else f"{100 * share:.{digits}f} %"
+    return "–" if math.isnan(share) else f"{100 * share:.{digits}f}\xa0%"
 
 
 def gain(line: Line) -> float:
@@ -130,6 +132,7 @@ def _view(ratio: float, length: str, lines: Sequence[Line]) -> View:
     rows = [
         line
         for line in lines
+        if not (is_control(line.row.method) and line.row.method not in _CONTROLS)
         if line.row == FULL
         or (
             line.row.prune_ratio == ratio
