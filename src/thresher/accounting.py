@@ -183,6 +183,13 @@ class Report:
             begun -= 1 - self.rows[-1].trained / self.rows[-1].planned
         return 1 - self.trained / (self.num_samples * begun) if begun else 0.0
 
+    def metrics(self) -> dict[str, float]:
+        """Return the last row as `log` is told of an epoch, without the method's own facts.
+
+        For the last epoch of a run, which nothing follows that would close it.
+        """
+        return metrics(self.rows[-1], self.num_samples, {}) if self.rows else {}
+
     def with_notes(self, *, is_complete: bool) -> Report:
         """Return the report with notes on all that was not as asked or planned."""
         notes = [*self._notes_on_rate()] if is_complete else []

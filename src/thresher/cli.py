@@ -1,4 +1,4 @@
-"""The command line: `thresher compare`, `thresher bench` and `thresher methods`."""
+"""The command line: `thresher compare`, `bench`, `report` and `methods`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from thresher.bench import command
 from thresher.bench.catalogue import BASELINES, DEFAULT_METHODS, METHODS, TASKS
 from thresher.bench.chosen_once import STATIC
 from thresher.bench.compare import Options, compare
+from thresher.bench.report import command as reporting
 from thresher.bench.spelling import PUBLISHED, step_exponent
 from thresher.errors import SettingError, ThresherError
 
@@ -102,6 +103,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         from thresher.cards import command as cards
 
         return cards.methods(given[1:])
+    if given[:1] == ["report"]:
+        asked: Any = _parser().parse_args(given)
+        return reporting.report(reporting.Request.of(asked.as_dict()["report"]))
     from rich.console import Console
 
     # Where nobody watches, a table may be as wide as it likes.
@@ -118,7 +122,7 @@ def _given(arguments: Sequence[str] | None) -> list[str]:
 def _named(arguments: Sequence[str] | None) -> str:
     """The subcommand that was asked for, as far as one can tell."""
     given = _given(arguments)
-    return given[0] if given[:1] in (["methods"], ["bench"]) else "compare"
+    return given[0] if given[:1] in (["methods"], ["bench"], ["report"]) else "compare"
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +160,9 @@ def _parser() -> Any:
         "compare", _compare_parser(), help="train real models on full and pruned data"
     )
     command.add_to(commands)
+    commands.add_subcommand(
+        "report", reporting.parser(), help="write a page about finished runs: HTML, one file"
+    )
     commands.add_subcommand("methods", ArgumentParser(prog="thresher methods"), help=_METHODS)
     return parser
 

@@ -156,6 +156,8 @@ def _record(
         "seconds": _seconds(report, parts, epochs),
         "notes": list(dict.fromkeys([*map(str, report.notes), *notes])),
         "epochs": rows,
+        # Taken off by the store, which keeps one seed's of each row.
+        "samples": parts.kept.packed(config.seed),
     }
 
 

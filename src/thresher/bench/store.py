@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
 
+from thresher.bench.kept import stored
 from thresher.bench.lines import Lines, packed
 from thresher.errors import ThresherError
 
@@ -80,7 +81,7 @@ class Store:
 
         Raises FolderError if it cannot be written, for instance because the disk is full.
         """
-        self._write(self._runs, record)
+        record = self._write(self._runs, record)
         self.records[record["key"]] = record
         self.failures.pop(record["key"], None)
 
@@ -92,14 +93,17 @@ class Store:
         self._write(self._failures, failure)
         self.failures[failure["key"]] = failure
 
-    def _write(self, lines: Lines, content: dict[str, Any]) -> None:
+    def _write(self, lines: Lines, content: dict[str, Any]) -> dict[str, Any]:
+        """Write a line; return what of the content is in it."""
         try:
+            content = stored(content, self.path.parent)
             lines.append(content)
         except OSError as error:
             raise FolderError(
                 f"{lines.path} could not be written ({error.strerror})",
                 cure="Finished runs are kept; the same command continues",
             ) from error
+        return content
 
 
 def _require_writable(folder: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from thresher.bench.images import whole_batch
+from thresher.bench.kept import Kept
 from thresher.bench.suite import RunConfig
 from thresher.bench.tasks import Data, Task
 from thresher.methods import Full, Method
@@ -39,6 +40,7 @@ class Parts:
     pruner: Pruner
     fetched: Stopwatch
     scored: Stopwatch
+    kept: Kept
 
 
 @final
@@ -130,6 +132,7 @@ def prepare(config: RunConfig, task: Task, data: Data, method: Method) -> Parts:
         pruner=pruner,
         fetched=Stopwatch(),
         scored=scored,
+        kept=Kept(len(training)),
     )
 
 
@@ -186,6 +189,7 @@ def train_epoch(parts: Parts, number: int, device: str, observe: Observe | None 
         if observe is not None:
             observe(parts.loader.batch_ids, outputs, targets)  # pyright: ignore
         losses = objective.losses(outputs, targets)
+        parts.kept.take(parts.loader.batch_ids, losses)  # pyright: ignore
         needed = pruner.method.needs
         scores = objective.scores(needed, outputs, targets, losses) if needs else None
         loss = pruner.reduce(losses, scores=scores)
@@ -193,7 +197,9 @@ def train_epoch(parts: Parts, number: int, device: str, observe: Observe | None 
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
-    return Spent(clock(device) - started, time.process_time() - cpu_started)
+    spent = Spent(clock(device) - started, time.process_time() - cpu_started)
+    parts.kept.close_epoch()
+    return spent
 
 
 def evaluate(model: nn.Module, task: Task, data: Data, device: str) -> float:

@@ -1,0 +1,1 @@
+"""`thresher report`: one page about finished runs that a person enjoys reading."""

@@ -1,0 +1,171 @@
+"""The table of a task as the page has it: cells as texts, and a strip for each interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from thresher.bench.catalogue import is_control
+from thresher.bench.panels import bar, limits
+from thresher.bench.report.drawing import Scale
+from thresher.bench.report.runs import Measure
+from thresher.bench.report.sentences import kind_of
+from thresher.bench.report.views import gain, near, percent, row_name
+from thresher.bench.summary import FULL, Control, Line
+from thresher.bench.table import duration, signed
+
+STRIP = 170.0
+"""Width of a strip."""
+
+
+class Strip(NamedTuple):
+    """A difference and its interval on a line, in the places of a canvas that is `STRIP` wide.
+
+    Args:
+        zero: where full training is.
+        margin: where the loss is that would be accepted.
+        middle: of the difference, at the edge if it lies beyond.
+        low: end of the interval.
+        high: end of the interval.
+        beyond: `left` or `right` if the difference itself is not on the canvas.
+    """
+
+    zero: float
+    margin: float
+    middle: float
+    low: float
+    high: float
+    beyond: str
+
+
+class Cells(NamedTuple):
+    """A row of the table.
+
+    Args:
+        name: of the row.
+        is_control: whether it is one.
+        step_length: in words.
+        saved: share of the visits.
+        saved_value: the same as a number, to sort by.
+        time: as a share of full's.
+        time_title: in seconds.
+        metric: mean and spread.
+        difference: with its interval.
+        gain: the difference as a number, to sort by.
+        strip: the same as a picture; None without a difference.
+        verdict: the word.
+        kind: its first word.
+        random: against random pruning.
+        fewer: against fewer epochs.
+    """
+
+    name: str
+    is_control: bool
+    step_length: str
+    saved: str
+    saved_value: float
+    time: str
+    time_title: str
+    metric: str
+    difference: str
+    gain: float
+    strip: Strip | None
+    verdict: str
+    kind: str
+    random: str
+    fewer: str
+
+
+class Part(NamedTuple):
+    """The rows of one ratio.
+
+    Args:
+        title: above them.
+        rows: of the table.
+    """
+
+    title: str
+    rows: list[Cells]
+
+
+def parts_of(lines: Sequence[Line], measure: Measure, margin: float) -> list[Part]:
+    """Return the table's rows by the ratio that was asked, each with its cells."""
+    scale = _scale(lines, margin)
+    found: list[Part] = []
+    for ratio, rows in groupby(lines, key=_ratio):
+        found.append(Part(ratio, [_cells(line, measure, margin, scale) for line in rows]))
+    return found
+
+
+def _ratio(line: Line) -> str:
+    if line.row.is_added:
+        return "Added: the same share saved as a method did, or as many epochs"
+    ratio = line.row.prune_ratio
+    return "Full training" if ratio is None else f"{percent(ratio)} of the visits to be saved"
+
+
+def _scale(lines: Sequence[Line], margin: float) -> Scale:
+    known = [line for line in lines if not math.isnan(gain(line))]
+    shown = near([gain(line) for line in known], margin)
+    ends = [-margin, margin]
+    for line in known:
+        down, up = bar(line)
+        ends += [gain(line) - down, gain(line) + up] if gain(line) in shown else []
+    return Scale(*limits([0.0, *shown], ends, 2 * margin), 4.0, STRIP - 4.0)
+
+
+def _cells(line: Line, measure: Measure, margin: float, scale: Scale) -> Cells:
+    is_full, digits = line.row == FULL, measure.digits
+    spread = "" if math.isnan(line.sd) else f" ± {line.sd:.{digits}f}"
+    return Cells(
+        name=row_name(line.row),
+        is_control=is_control(line.row.method),
+        step_length=line.row.step_length,
+        saved="–" if is_full else percent(line.rate, 1),
+        saved_value=line.rate,
+        time="–" if math.isnan(line.speed_up) else percent(1 / line.speed_up),
+        time_title=duration(line.seconds),
+        metric=f"{line.mean:.{digits}f}{spread}",
+        difference=_difference(line, digits),
+        gain=0.0 if is_full else gain(line),
+        strip=None if line.difference is None else _strip(line, margin, scale),
+        verdict="" if is_full else line.verdict,
+        kind=kind_of(line),
+        random=_control(line.random, digits),
+        fewer=_control(line.fewer_epochs, digits),
+    )
+
+
+def _difference(line: Line, digits: int) -> str:
+    if line.difference is None:
+        return "–"
+    interval = line.difference.interval()
+    mean = signed(line.difference.mean, digits)
+    if interval is None:
+        return mean
+    return f"{mean} [{signed(interval[0], digits)}, {signed(interval[1], digits)}]"
+
+
+def _control(control: Control | None, digits: int) -> str:
+    if control is None:
+        return "–"
+    mark = {"yes": " ✓", "no": " ✗"}.get(control.is_beaten, "")
+    return f"{signed(control.difference.mean, digits)}{mark}"
+
+
+def _strip(line: Line, margin: float, scale: Scale) -> Strip:
+    def place(value: float) -> float:
+        return round(min(max(scale(value), 0.0), STRIP), 2)
+
+    middle, (down, up) = gain(line), bar(line)
+    beyond = "left" if middle < scale.low else "right" if middle > scale.high else ""
+    return Strip(
+        zero=place(0.0),
+        margin=place(-margin),
+        middle=min(max(place(middle), 4.0), STRIP - 4.0),
+        low=place(middle - down),
+        high=place(middle + up),
+        beyond=beyond,
+    )

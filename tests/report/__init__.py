@@ -1,0 +1,1 @@
+"""The report: reading runs, drawing, words, pages, and a real browser."""
