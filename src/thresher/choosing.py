@@ -27,7 +27,7 @@ from thresher.progress import Progress
 from thresher.standings import Others
 from thresher.steps import Place
 from thresher.stream import Standing, Stream
-from thresher.tally import Counts
+from thresher.tally import Counts, Tally
 
 # Batches of a pass over a stream whose end was not seen.
 _ENDLESS = 2**40
@@ -137,7 +137,7 @@ class ChosenProgress(Progress):
         self._finish()
 
     def _finish(self) -> None:
-        """Put in force what comes after a stream's last batch, once that is trained."""
+        # What comes after a stream's last batch is in force once that is trained.
         if self._end is not None and self.num_done >= self._end[0]:
             self.standing = self._end[1]
             self._count_passed()
@@ -168,11 +168,7 @@ class ChosenProgress(Progress):
 
     def awaits(self, ids: np.ndarray) -> bool:
         """Return whether `ids` are of a batch that was handed out and is not trained."""
-        try:
-            self.locate(ids)
-        except UnplannedIdError:
-            return False
-        return True
+        return self._handed.locate(ids) is not None
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Count a batch as trained, and put in force where the run stands after it.
@@ -298,3 +294,6 @@ class ChosenProgress(Progress):
         if self.num_done == state.get("end", -1):
             self._end = self.num_done, self.standing
         self._passed_before, self.seen = self.standing.cursor, self._seen()
+        if self._others.world_size == 1:  # sums go on where they were, to the bit
+            self._counts = Counts(Tally(**state["tally"]))
+            self._passed_before = self.standing.begun

@@ -124,9 +124,9 @@ class Others:
                 f"{self.world_size}, as there are now",
                 "An online method continues on as many ranks as it was saved on",
             )
-        self._before = Tally(**state["tally"])
         if self._exchange is None:
             return replace(alone, forwards=state["forwards"])
+        self._before = Tally(**state["tally"])
         self._standings = [_row_of(saved, rank) for rank in range(size)]
         self._tally, self._at = replace(self._before), state["micro_batches"]
         return self._standings[self._exchange.ranks.rank]

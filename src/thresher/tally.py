@@ -64,13 +64,16 @@ class Tally:
 class Counts:
     """What was trained of an epoch that has no plan, without reading from a device.
 
+    Args:
+        before: what was trained of it before a checkpoint was loaded.
+
     Attributes:
         passed: samples of a stream that passed by; None: as many as were trained.
     """
 
-    def __init__(self) -> None:
-        self.passed: int | None = 0
-        self._tally = Tally()
+    def __init__(self, before: Tally | None = None) -> None:
+        self._tally = before or Tally()
+        self.passed: int | None = self._tally.passed
         self._losses: list[Tensor] = []
 
     def add(self, weights: np.ndarray, losses: Tensor, *, is_new: bool) -> None:

@@ -76,7 +76,9 @@ class Trained:
         self.means: list[float] = []
         for batch in loader:
             ids = ids_of(batch)
-            self.means.append(pruner.reduce(loss_of(ids, epoch)).item())
+            losses, needs = loss_of(ids, epoch), set(pruner.method.needs)
+            several = dict.fromkeys(needs, losses) if needs - {"loss", "logit_grad_norm"} else None
+            self.means.append(pruner.reduce(losses, scores=several).item())
             self.batches.append(ids.tolist())
             if scores is not None:
                 scores.time += 1
