@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small_runs import copied
@@ -51,6 +51,7 @@ def test_a_resumed_run_knows_the_rows_of_strings() -> None:
     }
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.text(max_size=3), max_size=8), max_size=8))
 def test_a_string_has_the_row_of_its_first_turn(batches: list[list[str]]) -> None:
     keys, first = Keys(), dict[str, int]()
