@@ -110,7 +110,13 @@ def _is_column(given: Any) -> bool:
     """Return whether a list or tuple has an entry a row, such as a string, and not a part each."""
     if not isinstance(given, list | tuple) or hasattr(given, "_fields"):
         return False
-    return not any(isinstance(each, Tensor | np.ndarray | Mapping | list | tuple) for each in given)
+    return all(_is_entry(each) for each in given)
+
+
+def _is_entry(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_entry(each) for each in value.values())
+    return not isinstance(value, Tensor | np.ndarray | list | tuple)
 
 
 def _num_rows(batch: Any) -> int:
