@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from typing import Any
 
 import pytest
@@ -229,6 +230,27 @@ def test_so_does_a_run_with_workers() -> None:
     other = Script(OrderDP(prune_ratio=0.4), workers=1)
     other.pruner.load_state_dict(states[middle])
     assert list(other.run()) == trail[middle + 1 :]
+
+
+def stateful(dataset: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'set_vital' is deprecated")
+        return pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader(dataset, B)
+
+
+def test_a_stateful_loader_over_a_stream_has_the_pruners_state() -> None:
+    def started() -> Any:
+        return Pruner(Full(), epochs=3, num_samples=N).wrap(stateful(Numbers(range(N))), ids="id")
+
+    loader, other = started(), started()
+    pruner, resumed = loader._thresher.run, other._thresher.run
+    batches = iter(loader)
+    for _ in range(3):
+        pruner.reduce(loss_of(ids_of(next(batches)), 0))
+    state = copied(loader.state_dict())
+    assert not differences(state, copied(pruner.state_dict()))
+    other.load_state_dict(state)
+    assert Trained(resumed, other, 0, None).ids == list(range(3 * B, N))
 
 
 def test_if_the_order_has_changed_what_is_left_is_trained_all_the_same() -> None:
