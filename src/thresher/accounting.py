@@ -228,7 +228,7 @@ class Report:
         asked = "" if self.asked is None else f" (asked: {self.asked:.0%} over the run)"
         of = "" if self.epochs is None else f" of {self.epochs}"
         on_ranks = any(row.bytes_sent for row in self.rows)
-        data = f"{self.num_samples:,} samples" if self.num_samples else "a stream"
+        data = "a stream" if self.passed else f"{self.num_samples:,} samples"
         passed = f" of {self.passed:,} that passed by" if self.passed else ""
         lines = [
             f"{self.method} on {data}, epoch {len(self.rows)}{of}",

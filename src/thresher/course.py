@@ -10,6 +10,7 @@ from thresher.clock import Clock
 from thresher.errors import DatasetChangedError, EmptyEpochError
 from thresher.grid import Grid
 from thresher.judging import Judge
+from thresher.outline import Outline
 from thresher.progress import Feed, Progress
 from thresher.sources import StreamSource
 
@@ -94,7 +95,12 @@ class Course:
 def next_epoch(clock: Clock, course: Course | None) -> int:
     """Return the epoch to train next: the one in progress, or the coming one if it is done."""
     current = clock.current
-    stop = len(current.plan) if course is None else course.stop(current)
+    if course is not None:
+        stop = course.stop(current)
+    elif isinstance(current.plan, Outline):
+        stop = current.stop(Grid(batch_size=current.plan.batch_size))
+    else:
+        stop = len(current.plan)
     return clock.epoch + (current.seen >= stop)
 
 

@@ -112,9 +112,12 @@ def judge_of(
             )
     elif score_fn is None:
         if refreshes(method):
+            cure = "a map-style data set, as a stream cannot be asked for them"
             warnings.warn(
                 f"{name} wants samples it left out scored anew when an epoch closes, and goes on "
-                f"with the scores it has; expected: pruner.wrap(loader, {call}).",
+                f"with the scores it has; expected: "
+                + (cure if is_stream else f"pruner.wrap(loader, {call})")
+                + ".",
                 ThresherWarning,
                 stacklevel=5 + is_stream,
             )

@@ -21,6 +21,7 @@ from thresher.errors import (
     SettingError,
     StreamIdError,
     ThresherError,
+    ThresherWarning,
 )
 from thresher.online import OrderedTopQ
 
@@ -221,3 +222,56 @@ def test_a_stream_that_has_become_shorter_is_refused_on_resume() -> None:
     with pytest.raises(CheckpointError, match="ended after 3 samples; expected: 8"):
         next(iter(others))
     assert scores.seen
+
+
+class Broken:
+    """Items of which one cannot be read, once; begins anew at each pass."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self.has_failed = False
+
+    def __iter__(self) -> Any:
+        self.next = 0
+        return self
+
+    def __next__(self) -> Any:
+        self.next += 1
+        if self.next > N:
+            raise StopIteration
+        if self.next == B and not self.has_failed:
+            self.has_failed = True
+            raise OSError("cannot read this")
+        return {"id": torch.tensor(self.next - 1)}
+
+
+class BrokenStream(IterableDataset[Any]):
+    def __init__(self) -> None:
+        self.items = Broken()
+
+    def __iter__(self) -> Any:
+        return iter(self.items)
+
+
+def test_a_loop_survives_an_item_that_cannot_be_read() -> None:
+    """As a loop over a plain loader does; which sample that was nobody knows."""
+    pruner = Pruner(OrderedTopQ(), epochs=3)
+    loader: Any = pruner.wrap(DataLoader(BrokenStream(), 1), score_fn=Scores(), steps_per_epoch=8)
+    batches, trained = iter(loader), []
+    while True:
+        try:
+            batch = next(batches)
+        except OSError:
+            continue
+        except StopIteration:
+            break
+        pruner.reduce(batch["id"].float())
+        trained += batch["id"].tolist()
+    assert len(trained) == 8
+    assert B - 1 not in trained[:5]
+
+
+def test_hidden_samples_keep_their_scores_and_the_warning_says_why() -> None:
+    pruner = Pruner(KAKURENBO(prune_ratio=0.3), epochs=4, num_samples=N)
+    with pytest.warns(ThresherWarning, match="expected: a map-style data set"):
+        pruner.wrap(DataLoader(Numbers(range(N)), B), ids="id")

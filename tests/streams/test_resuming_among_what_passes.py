@@ -6,10 +6,12 @@ import random
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from online.found import CLASSES, short
 from small_runs import copied, differences
-from streams.streams import Numbers, ids_of, loss_of, run
+from streams.streams import Numbers, Scores, ids_of, loss_of, run
+from thresher import Pruner
 from thresher.online import (
     ImportanceSampling,
     OnlineMethod,
@@ -103,3 +105,25 @@ def test_so_does_a_run_with_a_worker() -> None:
     other = Script(SelectiveBackprop(), num_workers=1)
     other.load(states[middle])
     assert list(other.run()) == trail[middle + 1 :]
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 4])
+def test_a_state_may_be_loaded_before_the_stream_is_wrapped(steps_per_epoch: int | None) -> None:
+    whole = Script(SelectiveBackprop(), steps_per_epoch=steps_per_epoch)
+    trail = whole.run()
+    for epoch, _, _ in trail:
+        state = copied(whole.pruner.state_dict())
+        other = Pruner(SelectiveBackprop(), epochs=4)
+        other.load_state_dict(state)
+        assert other.epoch == whole.pruner.epoch
+        assert not differences(other.state_dict(), state)
+        if epoch == 1:
+            break
+    scores = Scores()
+    scores.time = whole.scores.time
+    plain = DataLoader(Numbers(whole.dataset.order), B)
+    loader: Any = other.wrap(plain, score_fn=scores, steps_per_epoch=steps_per_epoch)
+    batches = iter(loader)
+    batch = next(batches)
+    mean = other.reduce(loss_of(ids_of(batch), 1)).item()
+    assert next(trail) == (1, ids_of(batch).tolist(), mean)
