@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -224,6 +224,15 @@ class TwoRanks:
         return np.stack([values, np.where(values == 3, 4, values)])
 
 
+def a_stream_that_repeats_an_id() -> None:
+    class Twice(IterableDataset[dict[str, int]]):
+        def __iter__(self) -> Iterator[dict[str, int]]:
+            return iter([{"id": 1}, {"id": 1}])
+
+    pruner = Pruner(InfoBatch(), epochs=8, num_samples=2)
+    next(iter(pruner.wrap(DataLoader(Twice(), 2), ids="id")))
+
+
 def ranks_with_different_batches() -> None:
     exchange = Exchange(cast("Any", TwoRanks()), {"method": "InfoBatch()"})
     exchange.agree("opening an epoch", {"batch size": 3})
@@ -233,6 +242,7 @@ MISTAKES: dict[Callable[[], None], tuple[type[ThresherError], str]] = {
     a_ratio_in_percent: (errors.SettingError, "If you meant 50 percent, write 0.5"),
     a_ratio_without_epochs: (errors.SettingError, r"epochs=\.\.\.\), or steps="),
     an_iterable_data_set: (errors.IterableDatasetError, "Stream .*map-style"),
+    a_stream_that_repeats_an_id: (errors.StreamIdError, r"twice .* \[1\];.*each sample once"),
     a_sampler_of_the_users: (errors.SamplerError, "SubsetRandomSampler.*shuffle=True"),
     a_batch_sampler_of_the_users: (errors.SamplerError, "batch sampler.* Pairs.*pruner.plan"),
     no_loader_at_all: (errors.SamplerError, "a list;.*DataLoader"),

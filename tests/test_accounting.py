@@ -110,7 +110,7 @@ def test_rows_survive_a_table_of_fixed_shape() -> None:
     rows = run(RandomPruning(prune_ratio=0.3)).report().rows
     for capacity in (5, 9):
         table = rows_to_tensor(rows, capacity)
-        assert table.shape == (capacity, 15)
+        assert table.shape == (capacity, 16)
         assert [repr(row) for row in rows_from_tensor(table)] == [repr(row) for row in rows]
     assert [row.epoch for row in rows_from_tensor(rows_to_tensor(rows, 3))] == [2, 3, 4]
     assert rows_from_tensor(rows_to_tensor([], 4)) == []

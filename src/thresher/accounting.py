@@ -25,6 +25,7 @@ _CHUNK = 1 << 17
 class Row:
     """The numbers of one epoch over all ranks; `asked` is the epoch's target or NaN.
 
+    Of a stream `passed` samples were read; 0 where the data set has a length.
     Seconds are wall-clock, of this rank. `dropped` samples were planned but left out with the last
     batch; `bytes_sent` were handed over by this rank, and `gathering_seconds` include waiting.
     """
@@ -41,6 +42,7 @@ class Row:
     extra_forwards: int
     dropped: int = 0
     bytes_sent: int = 0
+    passed: int = 0
     planning_seconds: float
     closing_seconds: float
     gathering_seconds: float = 0.0
@@ -105,10 +107,11 @@ def num_non_finite(trace: Trace) -> int:
 
 def metrics(row: Row, num_samples: int, facts: Mapping[str, float]) -> dict[str, float]:
     """Return what a closed epoch tells a logger."""
+    size = row.passed or num_samples
     return {
         "epoch": row.epoch,
-        "planned_ratio": row.planned / num_samples,
-        "trained_ratio": row.trained / num_samples,
+        "planned_ratio": row.planned / size,
+        "trained_ratio": row.trained / size,
         "skipped_batches": row.skipped_batches,
         "non_finite": row.non_finite,
         "extra_forwards": row.extra_forwards,
@@ -131,7 +134,7 @@ class Report:
 
     Args:
         method: the method's settings.
-        num_samples: n.
+        num_samples: n; 0: a stream.
         epochs: epochs of the run; None if it is open-ended or counted in steps.
         asked: the prune ratio that was asked, or None.
         rows: one an epoch; the last may still be in progress.
@@ -158,6 +161,11 @@ class Report:
         return sum(row.trained for row in self.rows)
 
     @property
+    def passed(self) -> int:
+        """Samples of a stream that passed by; 0 where the data set has a length."""
+        return sum(row.passed for row in self.rows)
+
+    @property
     def extra_forwards(self) -> int:
         """Sample visits of scoring forward passes."""
         return sum(row.extra_forwards for row in self.rows)
@@ -176,8 +184,11 @@ class Report:
     def prune_rate(self) -> float:
         """1 - trained / (n · epochs), over the epochs that have begun.
 
-        Of an epoch that the end of the run cuts short, only the part that was trained has begun.
+        Of an epoch that the end of the run cuts short, only the part that was trained has begun. Of
+        a stream it is 1 - trained / passed.
         """
+        if not self.num_samples:
+            return 1 - self.trained / self.passed if self.passed else 0.0
         begun = float(len(self.rows))
         if self.ends_in_epoch and self.rows:
             begun -= 1 - self.rows[-1].trained / self.rows[-1].planned
@@ -213,7 +224,7 @@ class Report:
             yield f"{numbers}: more than was asked"
         whole = self.rows[:-1] if self.ends_in_epoch else self.rows
         left = sum(row.planned - row.trained for row in whole)
-        share = left / (self.num_samples * max(1, len(self.rows)))
+        share = left / (self.passed or self.num_samples * max(1, len(self.rows)) or 1)
         if share > RATE_TOLERANCE:
             yield (
                 f"{_percent(share)} of all visits were planned but not trained: the loop left "
@@ -224,9 +235,11 @@ class Report:
         asked = "" if self.asked is None else f" (asked: {self.asked:.0%} over the run)"
         of = "" if self.epochs is None else f" of {self.epochs}"
         on_ranks = any(row.bytes_sent for row in self.rows)
+        data = "a stream" if self.passed else f"{self.num_samples:,} samples"
+        passed = f" of {self.passed:,} that passed by" if self.passed else ""
         lines = [
-            f"{self.method} on {self.num_samples:,} samples, epoch {len(self.rows)}{of}",
-            f"trained {self.trained:,} sample visits, saved {self.prune_rate:.1%}{asked}",
+            f"{self.method} on {data}, epoch {len(self.rows)}{of}",
+            f"trained {self.trained:,} sample visits{passed}, saved {self.prune_rate:.1%}{asked}",
             f"planning {self.planning_seconds:.2f} s, closing {self.closing_seconds:.2f} s",
             *self._extra(),
             "",
@@ -235,8 +248,10 @@ class Report:
         ]
         lines += [
             f"{row.epoch:>5} {row.planned:>11,} {row.trained:>11,} "
-            f"{1 - row.trained / self.num_samples:>7.1%} {row.weight_mean:>11.3f} "
-            f"{row.weight_max:>7.2f} {row.effective_samples:>11,.0f}" + _of_ranks(row) * on_ranks
+            f"{1 - row.trained / (row.passed or self.num_samples or 1):>7.1%} "
+            f"{row.weight_mean:>11.3f} {row.weight_max:>7.2f} {row.effective_samples:>11,.0f}"
+            + _of_ranks(row)
+            * on_ranks
             for row in self.rows
         ]
         return "\n".join(lines + [f"note: {note}" for note in self.notes])
@@ -269,6 +284,8 @@ def rows_from_tensor(table: Tensor) -> list[Row]:
     """Return the rows that `rows_to_tensor` stored."""
     # Fields are whole numbers or seconds and ratios; the table holds both as float64.
     names = [field.name for field in fields(Row)]
+    if table.shape[1] < len(names):  # saved before streams could be trained on
+        names.remove("passed")
     counts = {field.name for field in fields(Row) if field.type == "int"}
     rows: list[Row] = []
     for values in table[~table[:, 0].isnan()].tolist():

@@ -23,9 +23,19 @@ from thresher.parallel.ranks import Ranks
 from thresher.parallel.team import require_whole
 from thresher.settings import Data, Settings
 from thresher.shard import Shard
+from thresher.streamed import about_stream
 
 _FORMAT = 2
-_KEYS = ("method", "settings", *Data._fields, "clock", "contents")
+_KEYS = (
+    "method",
+    "settings",
+    "num_samples",
+    "visits",
+    "shuffled",
+    "batch_size",
+    "clock",
+    "contents",
+)
 
 
 def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
@@ -47,6 +57,7 @@ def packed(clock: Clock, settings: Settings, *, gather: bool) -> dict[str, Any]:
         "visits": clock.budget.visits,
         "shuffled": clock.epochs.shuffled,
         "batch_size": clock.epochs.batch_size,
+        **about_stream(clock.epochs),
         "clock": state,
     }
     # Scores in a file that lost some of them would be missed only when they are needed.
@@ -78,7 +89,8 @@ def opened(
             )
         state = state[names[0]]
     _require_continuable(state, method, settings)
-    return Data(**{name: state[name] for name in Data._fields}), state["clock"]
+    told = {name: state[name] for name in Data._fields if name in state}
+    return Data(**told), state["clock"]
 
 
 def contents(state: Mapping[str, Any], path: str = "") -> str:

@@ -6,12 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thresher.chosen import Asked, Chosen, Laid, Source
 from thresher.id_batches import IdBatch
 from thresher.judging import Judge
 from thresher.online._method import Candidates, Choice, OnlineMethod
@@ -21,64 +22,6 @@ from thresher.stream import Standing, Stream
 
 # After looking at this many times all samples, a batch is filled with whatever comes.
 _PATIENCE = 4
-
-
-class Laid(NamedTuple):
-    """A batch that was handed to a loop.
-
-    Args:
-        number: which one of the epoch, from 0.
-        ids: int64, shape (m,), unique.
-        weights: float32, shape (m,); None means 1 for each, for samples that waited.
-        after: where the run stands once it is trained.
-    """
-
-    number: int
-    ids: np.ndarray
-    weights: Tensor | None
-    after: Standing
-
-
-class Chosen(Protocol):
-    """An epoch in progress, as a chooser sees it."""
-
-    seconds: float
-
-    @property
-    def plan(self) -> Outline:
-        """How long the epoch is."""
-        ...
-
-    @property
-    def standing(self) -> Standing:
-        """Where the run stands after the last batch that was trained."""
-        ...
-
-    @property
-    def num_done(self) -> int:
-        """How many batches lie before that."""
-        ...
-
-    @property
-    def last(self) -> Laid | None:
-        """The batch that was trained last."""
-        ...
-
-    def everyone(self) -> np.ndarray:
-        """Return the ids of an epoch that trains all samples, in order: int64."""
-        ...
-
-    def lay(self, batch: Laid) -> None:
-        """Take note of a batch that is handed to a loop."""
-        ...
-
-
-class _Asked(NamedTuple):
-    """What was asked of the data set: candidates, or the queue, before which nothing moves."""
-
-    cursor: int
-    after: int
-    is_queue: bool
 
 
 @final
@@ -97,7 +40,7 @@ class ChoosingFeed:
         self._stream = stream
         self._judge = judge
         self._stop = stop
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[Asked] = deque()
 
     def __len__(self) -> int:
         return max(0, self._stop - self._epoch.num_done)
@@ -122,15 +65,15 @@ def _whole_batches(ids: np.ndarray, size: int, number: int, stop: int) -> Iterat
 
 
 def _candidates(
-    stream: Stream, plan: Outline, standing: Standing, asked: deque[_Asked]
+    stream: Stream, plan: Outline, standing: Standing, asked: deque[Asked]
 ) -> Iterator[IdBatch]:
     cursor = standing.cursor
     if len(standing.queue):
-        asked.append(_Asked(cursor, cursor, is_queue=True))
+        asked.append(Asked(cursor, cursor, is_queue=True))
         yield IdBatch(standing.queue, wants_samples=True)
     while True:
         ids, after = stream.take(cursor, plan.num_candidates)
-        asked.append(_Asked(cursor, after, is_queue=False))
+        asked.append(Asked(cursor, after, is_queue=False))
         cursor = after
         yield IdBatch(ids, wants_samples=True, is_scored=True)
 
@@ -147,11 +90,13 @@ class Chooser:
     def __init__(
         self,
         epoch: Chosen,
-        stream: Stream,
+        stream: Source,
         judge: Judge,
         stop: int,
         fetched: Iterator[Any],
-        asked: deque[_Asked],
+        asked: deque[Asked],
+        *,
+        drops_last: bool = False,
     ) -> None:
         assert isinstance(judge.method, OnlineMethod)
         self._epoch = epoch
@@ -161,6 +106,7 @@ class Chooser:
         self._stop = stop
         self._fetched = fetched
         self._asked = asked
+        self._drops_last = drops_last
         self._number = epoch.num_done
         self._standing = epoch.standing
         self._laid: Laid | None = None
@@ -178,11 +124,14 @@ class Chooser:
             # Training may have taught the method something. Not if a fetch has failed since, after
             # others: what these let wait is not known to the epoch.
             self._standing = self._epoch.standing
-        if not self._epoch.plan.num_candidates:
-            asked, batch = next(self._fetched)
-            return self._laid_down(asked.ids, None, batch)
         start, waited = time.perf_counter(), self._seconds_waited
-        made = self._next_chosen()
+        try:
+            if not self._epoch.plan.num_candidates:
+                asked, batch = next(self._fetched)
+                return self._laid_down(asked.ids, None, batch)
+            made = self._next_chosen()
+        except StopIteration:  # candidates of a data set with a length never end
+            made = self._last()
         self._epoch.seconds += time.perf_counter() - start - (self._seconds_waited - waited)
         return made
 
@@ -203,15 +152,25 @@ class Chooser:
                 continue
             looked += len(ids)
             is_hopeless = looked > _PATIENCE * self._stream.num_samples
-            choice = self._chosen(len(ids), batch, asked, is_hopeless=is_hopeless)
+            choice = self._chosen(samples, batch, asked, is_hopeless=is_hopeless)
             positions = choice.positions.numpy()
             if choice.weights is not None:
+                if self._drops_last and len(ids) < self._epoch.plan.num_candidates:
+                    continue
                 made = samples.take(positions).collated(self._judge.collate)
                 return self._laid_down(ids[positions], choice.weights, made)
             self._let_wait(ids, samples, positions)
         return self._from_queue(self._waiting, size)
 
-    def _fetch(self) -> tuple[np.ndarray, Samples, Any, _Asked]:
+    def _last(self) -> Any:
+        """Return what still waits when a stream has ended."""
+        waiting = self._waiting
+        if waiting is None or not waiting.size or self._drops_last:
+            self._epoch.end(self._number, self._standing)
+            raise StopIteration
+        return self._from_queue(waiting, waiting.size)
+
+    def _fetch(self) -> tuple[np.ndarray, Samples, Any, Asked]:
         start = time.perf_counter()
         try:
             asked, (samples, batch) = next(self._fetched)
@@ -223,11 +182,12 @@ class Chooser:
         self._seconds_waited += time.perf_counter() - start
         return asked.ids, samples, batch, self._asked.popleft()
 
-    def _chosen(self, size: int, batch: Any, asked: _Asked, *, is_hopeless: bool) -> Choice:
-        plan, standing = self._epoch.plan, self._standing
+    def _chosen(self, samples: Samples, batch: Any, asked: Asked, *, is_hopeless: bool) -> Choice:
+        plan, standing, size = self._epoch.plan, self._standing, samples.size
         candidates = Candidates(
             size=size,
-            batch_size=plan.batch_size,
+            # Of fewer, at the end of a stream, the same share.
+            batch_size=max(1, plan.batch_size * size // plan.num_candidates),
             kept=plan.facts["kept"],
             scores={},
             memory=standing.memory,
@@ -235,6 +195,8 @@ class Chooser:
         )
         forwards = standing.forwards
         if self._method.wants_scores(candidates):
+            if batch is None:
+                batch = samples.collated(self._judge.collate)
             candidates = replace(candidates, scores=self._judge.scores(batch, size))
             forwards += size
         choice = self._method.choose(candidates)

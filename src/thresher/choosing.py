@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, final
@@ -12,35 +11,38 @@ import torch
 from torch import Tensor
 
 from thresher.accounting import Row
-from thresher.chooser import ChoosingFeed, Laid
-from thresher.errors import ReducedTwiceError, SettingError, UnplannedIdError
+from thresher.chooser import ChoosingFeed
+from thresher.chosen import Laid
+from thresher.errors import ReducedTwiceError, UnplannedIdError
 from thresher.grid import Grid
-from thresher.handed import Handed
+from thresher.handed import HandedBatches
 from thresher.judging import Judge
 from thresher.ledger import Ledger
 from thresher.methods._method import Method
 from thresher.online._method import OnlineMethod
-from thresher.outline import Outline
+from thresher.outline import Outline, refuse_ids, refuse_length
 from thresher.parallel.exchange import Exchange
 from thresher.parallel.layout import Layout
 from thresher.progress import Progress
 from thresher.standings import Others
 from thresher.steps import Place
 from thresher.stream import Standing, Stream
-from thresher.tally import Tally
+from thresher.tally import Counts, Tally
+
+# Batches of a pass over a stream whose end was not seen.
+_ENDLESS = 2**40
 
 
 @final
 class ChosenProgress(Progress):
     """The batches that loops were handed, and how far training them has moved the run.
 
-    What `seen` counts are b positions for each batch; where a batch lies is a place of its own, as
-    its number may be handed out twice, to a peek and to the loop. The first that is trained counts.
+    What `seen` counts are b positions for each batch.
 
     Args:
         outline: how long the epoch is.
         method: chooses.
-        stream: the candidates.
+        stream: the candidates; None where they come from a stream of the user's.
         standing: where the run stands when the epoch begins.
         exchange: to the other ranks, if any; each chooses among candidates of its own.
         layout: how an epoch of all samples is dealt out to them.
@@ -56,7 +58,7 @@ class ChosenProgress(Progress):
         self,
         outline: Outline,
         method: OnlineMethod,
-        stream: Stream,
+        stream: Stream | None,
         standing: Standing,
         exchange: Exchange | None = None,
         layout: Layout | None = None,
@@ -72,11 +74,10 @@ class ChosenProgress(Progress):
         self._outline = outline
         self._method = method
         self._stream = stream
-        self._handed: list[Handed] = []
-        self._starts: list[int] = []
-        self._reduced: set[int] = set()
-        self._tally = Tally()
-        self._losses: list[Tensor] = []
+        self._handed = HandedBatches()
+        self._end: tuple[int, Standing] | None = None
+        self._passed_before = standing.cursor
+        self._counts = Counts()
 
     @property
     def plan(self) -> Outline:
@@ -86,18 +87,35 @@ class ChosenProgress(Progress):
     def feed(self, batch_size: int, stop: int, judge: Judge | None) -> ChoosingFeed:
         """Return what chooses the batches that are left, up to position `stop`."""
         assert judge is not None
+        assert self._stream is not None
         return ChoosingFeed(self, self._stream, judge, -(-stop // self._outline.batch_size))
 
     def stop(self, grid: Grid, most: int | None = None) -> int:
         """Return how many positions a pass of this rank trains in at most so many batches."""
-        if not self._outline.num_candidates:
+        plan, batches = self._outline, self._outline.num_batches
+        if batches is None:
+            batches = _ENDLESS if self._end is None else self._end[0]
+        elif not plan.num_candidates and self._stream is not None:
             return super().stop(grid, most)
-        chosen = self._outline.num_batches * self._outline.batch_size
+        chosen = batches * plan.batch_size
         stop = chosen - chosen % grid.batch_size if grid.drop_last else chosen
         return stop if most is None else min(stop, most * grid.batch_size)
 
+    def num_batches(self, grid: Grid, stop: int | None = None) -> int:
+        """Return the batches of a rank up to a position; None: of the whole epoch.
+
+        Raises:
+            IterableDatasetError: it is one pass over a stream, and nobody knows how long that is.
+        """
+        if self._outline.num_batches is None:
+            refuse_length()
+        if self._stream is None and stop is None:
+            return self._outline.num_batches
+        return super().num_batches(grid, stop)
+
     def everyone(self) -> np.ndarray:
         """Return the ids of an epoch that trains all samples, in this rank's order."""
+        assert self._stream is not None
         order = self._stream.order(self._outline.epoch)
         return order if self._layout is None else self._layout.local(order)
 
@@ -107,65 +125,50 @@ class ChosenProgress(Progress):
         Raises:
             SettingError: always.
         """
-        raise SettingError(
-            f"The sampler of an epoch of {type(self._method).__name__} was iterated",
-            "a loop over the wrapped loader itself",
-            "An online method chooses each batch when it is fetched",
-        )
+        refuse_ids(self._method)
 
     def lay(self, batch: Laid) -> None:
         """Take note of a batch that is handed to a loop."""
-        last = self._handed[-1] if self._handed else None
-        start = 0 if last is None else last.start + len(last.seen)
-        self._handed.append(Handed(batch, start))
-        self._starts.append(start)
+        self._handed.add(batch)
+
+    def end(self, number: int, after: Standing) -> None:
+        """Take note that a stream gave `number` batches, and where the run stands after it."""
+        self._end = number, after
+        self._finish()
+
+    def _finish(self) -> None:
+        # What comes after a stream's last batch is in force once that is trained.
+        if self._end is not None and self.num_done >= self._end[0]:
+            self.standing = self._end[1]
+            self._count_passed()
 
     def locate(self, ids: np.ndarray, expected: int = 0) -> Place:
         """Return where `ids`, int64 (m,), lie: a batch or a part of one, not trained yet.
 
         Raises:
             UnplannedIdError: they are of no such batch.
-
-        Cost: nothing for the batch handed out last; else a look at each batch.
         """
-        if self._handed and self._handed[-1].laid.ids is ids:
-            start = self._handed[-1].start
-            return slice(start, start + len(ids))
-        for handed in reversed(self._handed):
-            place = handed.locate(ids)
-            if place is not None and not self._is_retold(handed):
-                return place
-        raise UnplannedIdError(
-            f"Epoch {self._outline.epoch} got scores of samples {ids[:5].tolist()}",
-            "samples of one batch that was fetched and is not trained yet",
-            "Take ids = loader.batch_ids right after each fetch, and reduce each batch once",
-        )
-
-    def _is_retold(self, handed: Handed) -> bool:
-        """Whether another batch of the same number was trained instead."""
-        return handed.laid.number in self._reduced and not handed.seen.any()
-
-    def _find(self, place: Place) -> Handed:
-        first = place.start if isinstance(place, slice) else int(place[0])
-        return self._handed[bisect_right(self._starts, first) - 1]
+        place = self._handed.locate(ids)
+        if place is None:
+            raise UnplannedIdError(
+                f"Epoch {self._outline.epoch} got scores of samples {ids[:5].tolist()}",
+                "samples of one batch that was fetched and is not trained yet",
+                "Take ids = loader.batch_ids right after each fetch, and reduce each batch once",
+            )
+        return place
 
     def is_seen(self, place: Place) -> bool:
         """Return whether the batch at `place` was trained, or another of its number."""
-        handed = self._find(place)
-        return bool(handed.seen[handed.part(place)].any()) or self._is_retold(handed)
+        return self._handed.is_seen(place)
 
     @property
     def is_behind(self) -> bool:
         """Whether a loop fetched batches that were not trained."""
-        return not {handed.laid.number for handed in self._handed} <= self._reduced
+        return self._handed.are_behind
 
     def awaits(self, ids: np.ndarray) -> bool:
         """Return whether `ids` are of a batch that was handed out and is not trained."""
-        try:
-            self.locate(ids)
-        except UnplannedIdError:
-            return False
-        return True
+        return self._handed.locate(ids) is not None
 
     def record(self, place: Place, scores: Mapping[str, Tensor]) -> None:
         """Count a batch as trained, and put in force where the run stands after it.
@@ -173,7 +176,7 @@ class ChosenProgress(Progress):
         Raises:
             ReducedTwiceError: it was trained already, or another batch of its number was.
         """
-        handed = self._find(place)
+        handed = self._handed.at(place)
         if self.is_seen(place):
             raise ReducedTwiceError(
                 f"Batch {handed.laid.number} of epoch {self._outline.epoch} was reduced already",
@@ -184,37 +187,35 @@ class ChosenProgress(Progress):
         batch, part = handed.laid, handed.part(place)
         handed.seen[part] = True
         losses, weights = next(iter(scores.values())).detach(), handed.weights[part]
-        real = self._real(handed, place)
+        real = handed.real(place, self._padding, self._outline.batch_size)
         if real is not None:
             weights, losses = weights[real], losses[torch.from_numpy(real).to(losses.device)]
-        self._tally.add(weights, is_new=batch.number not in self._reduced)
-        self._losses.append(losses)
-        self._reduced.add(batch.number)
+        self._counts.add(weights, losses, is_new=batch.number not in self._handed.trained)
+        self._handed.trained.add(batch.number)
         self.micro_batches += 1
         self.reduced_here += 1
         if batch.number >= self.num_done:
             self.standing, self.last, self.num_done = batch.after, batch, batch.number + 1
             self.seen = self._seen()
+            self._count_passed()
             if batch.weights is None and set(self._method.needs) <= scores.keys():
                 self._learn(batch, scores)
         # What the method remembered then is not needed again, and there are many batches.
         handed.laid = batch._replace(after=Standing())
+        self._finish()
         if self.num_done == self._outline.num_batches:
             self.gather()
 
-    def _seen(self) -> int:
-        size = -(-len(self._outline) // self._others.world_size)
-        return min(self.num_done * self._outline.batch_size, size)
+    def _count_passed(self) -> None:
+        """Note how many samples of a stream have passed by since the epoch began, or was loaded."""
+        if self._stream is None:
+            looked = self.standing.cursor - self._passed_before
+            self._counts.passed = looked if self._outline.num_candidates else None
 
-    def _real(self, handed: Handed, place: Place) -> np.ndarray | None:
-        """Return which samples of a batch of all ranks' last are no copies; None if all others."""
-        if self._padding is None:
-            return None
-        part = handed.part(place)
-        first = handed.laid.number * self._outline.batch_size
-        if isinstance(part, slice):
-            return self._padding.is_real(slice(first + part.start, first + part.stop))
-        return self._padding.is_real(first + part)
+    def _seen(self) -> int:
+        done, plan = self.num_done * self._outline.batch_size, self._outline
+        size = done if plan.num_batches is None else -(-len(plan) // self._others.world_size)
+        return min(done, size)
 
     def _common(self) -> dict[str, int]:
         plan = self._outline
@@ -229,7 +230,7 @@ class ChosenProgress(Progress):
         """Get to know where all ranks stand, and what they have trained."""
         if not self.is_whole:
             same = {**self._common(), "batches trained": self.micro_batches}
-            self._others.gather(self.standing, self._count_broken(), same)
+            self._others.gather(self.standing, self._counts.tally(), same)
 
     def _learn(self, batch: Laid, scores: Mapping[str, Tensor]) -> None:
         # Nothing goes to the host for a method that learns nothing of it.
@@ -240,38 +241,31 @@ class ChosenProgress(Progress):
 
     def weighted_mean(self, place: Place, losses: Tensor) -> Tensor:
         """Return (1/m) Σ w_i ℓ_i over a batch; its weights go to the losses' device."""
-        handed, scale = self._find(place), self._outline.scale
-        real = self._real(handed, place)
+        handed, scale = self._handed.at(place), self._outline.scale
+        real = handed.real(place, self._padding, self._outline.batch_size)
         if real is not None and self._padding is not None:
             return self._padding.mean(losses * scale, real)
-        weights = handed.laid.weights
-        if weights is None or not losses.numel():
-            mean = losses.mean()
-            return mean if scale == 1 else mean * scale
-        shares = weights[handed.part(place)] * (scale / losses.numel())
-        shares = shares.to(losses.device, non_blocking=True)
-        return losses.dot(shares) if losses.dtype == torch.float32 else (losses * shares).sum()
+        return handed.mean(place, losses, scale)
 
     def release(self) -> None:
         """Free nothing: the batches in hand may still be trained."""
 
     def row(self) -> Row:
         """Return the epoch's numbers so far: if not gathered yet, as if all were as far as this."""
-        own, now = self._count_broken(), self.micro_batches
+        own, now = self._counts.tally(), self.micro_batches
         row = self._others.row(self._outline, now, own, self.standing.forwards)
         return replace(row, skipped_batches=self.skipped, planning_seconds=self.seconds)
-
-    def _count_broken(self) -> Tally:
-        broken = sum((~losses.isfinite()).sum() for losses in self._losses)
-        self._tally.non_finite += int(broken)
-        self._losses = []
-        return self._tally
 
     def digest(self, method: Method, ledger: Ledger) -> Row:
         """Let the ledger remember where the run stands; return the epoch's numbers."""
         self.gather()
-        self.standing.put_into(ledger)
-        return self.row()
+        row, standing = self.row(), self.standing
+        if self._stream is None:  # what still waits is let go, as the next pass begins anew
+            standing = replace(standing, queue=standing.queue[:0], begun=standing.cursor)
+        if self._outline.num_batches is None:
+            self._outline = replace(self._outline, size=row.trained)
+        standing.put_into(ledger)
+        return row
 
     def remembered(self, ledger: Ledger) -> Ledger:
         """Return a ledger that says where the run, or the first of all ranks, stands now."""
@@ -286,8 +280,9 @@ class ChosenProgress(Progress):
             "micro_batches": now,
             "skipped": self.skipped,
             "num_done": self.num_done,
+            "end": -1 if self._end is None else self._end[0],
             "forwards": others.first(now, self.standing).forwards,
-            "tally": asdict(others.total(now, self._count_broken(), 0)[0]),
+            "tally": asdict(others.total(now, self._counts.tally(), 0)[0]),
             "standings": others.state_dict(now),
         }
 
@@ -296,4 +291,9 @@ class ChosenProgress(Progress):
         self.standing = self._others.load_state_dict(state, self.standing)
         self.micro_batches, self.skipped = state["micro_batches"], state["skipped"]
         self.num_done, self.reduced_here = state["num_done"], 0
-        self.seen = self._seen()
+        if self.num_done == state.get("end", -1):
+            self._end = self.num_done, self.standing
+        self._passed_before, self.seen = self.standing.cursor, self._seen()
+        if self._others.world_size == 1:  # sums go on where they were, to the bit
+            self._counts = Counts(Tally(**state["tally"]))
+            self._passed_before = self.standing.begun

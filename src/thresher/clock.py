@@ -18,11 +18,12 @@ from thresher.closing import (
     close,
     refuse_epoch,
     refuse_stale,
-    refuse_underivable,
+    resume,
     warn_of_silence,
 )
 from thresher.epochs import Epochs, adapted
 from thresher.grid import Grid
+from thresher.keys import Keys
 from thresher.ledger import Ledger
 from thresher.outline import Outline, known
 from thresher.parallel.team import Team
@@ -52,6 +53,7 @@ class Clock:
     Attributes:
         records: what closed epochs have trained.
         refresh: scores samples anew for a method that wants it; None where no pass can be made.
+        keys: rows of samples that a stream names by strings.
         certain: the epoch in progress, while every batch to come is of it; None: it may not be.
     """
 
@@ -74,6 +76,7 @@ class Clock:
         self.steps = steps
         self.epoch = 0
         self.refresh: Refresh | None = None
+        self.keys = Keys()
         self._opened = opened
         self._ledger: Ledger | None = None
         self._replacement: Replacement | None = None
@@ -103,7 +106,8 @@ class Clock:
             current = self.epochs.begin(ledger, self.budget, given=self._given, **told)
             self._planning_seconds = time.perf_counter() - start
             if pending is not None:
-                self._resume(current, pending)
+                resume(current, pending, is_of_others=self.team.is_of_others)
+                self._require_same_batches(current)
             self._loaded = pending
             self._current, self._pending = current, None
         return self._current
@@ -157,10 +161,7 @@ class Clock:
         return self._coming.progress
 
     def settle(self) -> None:
-        """Make plans that ranks can only make together: now all of them are here.
-
-        A rank that asked for one later and alone, as a progress bar does, would wait for others.
-        """
+        """Make plans that ranks can only make together: now all of them are here."""
         if self.team.has_shards and self.team.grid is not None and self.current.is_over:
             self.look_ahead()
 
@@ -269,6 +270,7 @@ class Clock:
             "plan_checksum": current.checksum(),
             "replacement": state_of(self._replacement, self.epochs.method, self.budget.num_samples),
             **self.records.state_dict(),
+            **self.keys.state_dict(),
         }
         if gather and self.team.has_shards and exchange is not None:
             return united(state, known(current.plan, self.epochs.method), exchange)
@@ -280,6 +282,7 @@ class Clock:
         state = part_of(state, self.team.population.shard, self.budget.num_samples)
         self.epoch = state["epoch"]
         self.records.load_state_dict(state)
+        self.keys.load_state_dict(state)
         ledger.load_state_dict(state["ledger"])
         self._pending = {"progress": state["progress"], "checksum": state["plan_checksum"]}
         self._given = state.get("planned") or None
@@ -287,12 +290,6 @@ class Clock:
         self.team.load_state_dict(state["ranks"], resplit=resplit)
         self._current = self.certain = self._coming = self._loaded = None
         self.settle()
-
-    def _resume(self, progress: Progress, pending: dict[str, Any]) -> None:
-        progress.load_state_dict(pending["progress"])
-        if not self.team.is_of_others and progress.checksum() != pending["checksum"]:
-            refuse_underivable(self.epoch)
-        self._require_same_batches(progress)
 
     def _require_same_batches(self, progress: Progress) -> None:
         grid = self.team.grid

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn, final
+from typing import Any, NoReturn, final
 
 from torch import Tensor
 
@@ -60,10 +60,17 @@ def refuse_stale(progress: Progress, epoch: int) -> NoReturn:
     )
 
 
-def refuse_underivable(epoch: int) -> NoReturn:
-    """Say that what was loaded is of another plan."""
+def resume(progress: Progress, pending: Mapping[str, Any], *, is_of_others: bool) -> None:
+    """Put what was loaded into an epoch that was begun again, maybe from shards of others.
+
+    Raises:
+        CheckpointError: it is of another plan.
+    """
+    progress.load_state_dict(pending["progress"])
+    if is_of_others or progress.checksum() == pending["checksum"]:
+        return
     raise CheckpointError(
-        f"The plan of epoch {epoch} cannot be derived again from this checkpoint",
+        f"The plan of epoch {progress.plan.epoch} cannot be derived again from this checkpoint",
         "the loader order, protected samples and torch random stream it was saved with",
         "Restore those, or continue from a checkpoint that was saved with these",
     )

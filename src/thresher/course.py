@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any, final
 
+from torch.utils.data import DataLoader
+
 from thresher.clock import Clock
 from thresher.errors import DatasetChangedError, EmptyEpochError
 from thresher.grid import Grid
-from thresher.progress import Progress
+from thresher.judging import Judge
+from thresher.outline import Outline
+from thresher.progress import Feed, Progress
+from thresher.sources import StreamSource
 
 
 @final
@@ -18,16 +23,20 @@ class Course:
         dataset: the user's data set.
         clock: says which plan comes next.
         grid: how the loader cuts it into batches.
+        source: what passes over a stream go by; None: the data set has a length.
     """
 
-    def __init__(self, dataset: Any, clock: Clock, grid: Grid) -> None:
+    def __init__(
+        self, dataset: Any, clock: Clock, grid: Grid, source: StreamSource | None = None
+    ) -> None:
         self.dataset = dataset
         self.grid = grid
         self.clock = clock
+        self.source = source
 
     def next_pass(self) -> tuple[Progress, int]:
         """Return the plan that a new pass goes over, and how many of its positions it trains."""
-        size = len(self.dataset)
+        size = self.clock.budget.num_samples if self.source else len(self.dataset)
         if size != self.clock.budget.num_samples:
             raise DatasetChangedError(
                 f"The data set has {size} samples",
@@ -40,6 +49,14 @@ class Course:
         if progress.stop(self.grid) == 0:
             self._refuse_empty(progress)
         return progress, stop
+
+    def feed(
+        self, progress: Progress, stop: int, judge: Judge | None, inner: DataLoader[Any]
+    ) -> Feed:
+        """Return what a new pass goes by, up to position `stop`; `inner` is who fetches."""
+        if self.source is not None:
+            return self.source.feed(progress, stop, judge, inner)
+        return progress.feed(self.grid.batch_size, stop, judge)
 
     def _refuse_empty(self, progress: Progress) -> None:
         why, size, cure = "drop_last=True", self.grid.batch_size, "set drop_last=False"
@@ -70,13 +87,20 @@ class Course:
 
     def num_batches(self, num_samples: int) -> int:
         """Return the batches of an epoch of `num_samples`, whatever the budget of steps."""
+        if not num_samples:  # of a stream, where every epoch has as many
+            return self.clock.current.num_batches(self.grid)
         return self.grid.num_batches(num_samples)
 
 
 def next_epoch(clock: Clock, course: Course | None) -> int:
     """Return the epoch to train next: the one in progress, or the coming one if it is done."""
     current = clock.current
-    stop = len(current.plan) if course is None else course.stop(current)
+    if course is not None:
+        stop = course.stop(current)
+    elif isinstance(current.plan, Outline):
+        stop = current.stop(Grid(batch_size=current.plan.batch_size))
+    else:
+        stop = len(current.plan)
     return clock.epoch + (current.seen >= stop)
 
 

@@ -35,6 +35,10 @@ class IterableDatasetError(ThresherError, TypeError):
     """An iterable data set, which has no sample ids, met a method that needs them."""
 
 
+class StreamIdError(ThresherError, ValueError):
+    """A stream's ids do not name each sample once a pass."""
+
+
 class SamplerError(ThresherError, TypeError):
     """The loader's sampler cannot be taken over by plans."""
 

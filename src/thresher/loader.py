@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import length_hint
 from threading import get_ident
 from typing import Any, Never, SupportsIndex, cast, final
 
@@ -23,11 +24,20 @@ from thresher.errors import (
 )
 from thresher.hand import Hand
 from thresher.judging import Judge
+from thresher.outline import refuse_length
 from thresher.progress import Feed, Progress
 from thresher.replaced import refuse_reading_ahead, refuse_rebuilt, refuse_taken
+from thresher.sources import KeepingCollate
 from thresher.stateful import Stateful, planned_base
 from thresher.steps import Place
-from thresher.tagging import RequestedBatches, TaggedCollate, is_bulk, iter_quietly, tagged
+from thresher.tagging import (
+    RequestedBatches,
+    TaggedCollate,
+    copied,
+    is_bulk,
+    iter_quietly,
+    tagged,
+)
 
 
 @final
@@ -82,7 +92,9 @@ class _Drive:
         batches: RequestedBatches,
         judge: Judge | None,
         run: Stateful,
+        dress: Callable[[Any], Any],
     ) -> None:
+        self.dress = dress
         self.course = course
         self.run = run
         self.hand = hand
@@ -110,7 +122,7 @@ class PlannedLoader(DataLoader[Any]):
         inner = self._thresher.inner
         # What a framework sets later, such as a worker_init_fn, is for those who fetch.
         if not name.startswith("_") and hasattr(inner, name):
-            setattr(inner, name, TaggedCollate(value) if name == "collate_fn" else value)
+            setattr(inner, name, self._thresher.dress(value) if name == "collate_fn" else value)
 
     @property
     def batch_ids(self) -> np.ndarray:
@@ -131,7 +143,7 @@ class PlannedLoader(DataLoader[Any]):
         refuse_reading_ahead()
         drive = self._thresher
         progress, stop = drive.course.next_pass()
-        feed = progress.feed(drive.course.grid.batch_size, stop, drive.judge)
+        feed = drive.course.feed(progress, stop, drive.judge, drive.inner)
         drive.batches.set(feed)
         drive.passes += 1
         return _Pass(drive, progress, feed)
@@ -173,7 +185,7 @@ class _Pass:
         self._number = drive.passes
         self._expected = 0
         self.reduced_before = progress.reduced_here
-        self._length = len(feed)
+        self._length = length_hint(feed, -1)
         start = iter_quietly if progress.is_resumed else iter
         self._batches = feed.batches(start(drive.inner))
 
@@ -181,6 +193,8 @@ class _Pass:
         return self
 
     def __len__(self) -> int:
+        if self._length < 0:
+            refuse_length()
         return self._length
 
     def __next__(self) -> Any:
@@ -216,15 +230,22 @@ def planned(
     loader: DataLoader[Any], course: Course, hand: Hand, judge: Judge | None, run: Stateful
 ) -> PlannedLoader:
     """Return a planned copy of a loader that `taken_over` accepted; the loader is untouched."""
-    grid, batches = course.grid, RequestedBatches(is_bulk(loader))
+    grid, batches, source = course.grid, RequestedBatches(is_bulk(loader)), course.source
     # How far the candidates have come is one number, so they have to come in order.
     order = {"in_order": True} if judge is not None and judge.method.family == "online" else {}
-    inner = tagged(loader, batches, **order)
+    dress: Callable[[Any], Any] = TaggedCollate
+    if source is None:
+        inner = tagged(loader, batches, **order)
+    else:
+        dress = _as_it_is if source.is_rows else KeepingCollate
+        inner = copied(loader, collate_fn=dress(loader.collate_fn), drop_last=False, **order)
     made = object.__new__(_planned_class(type(loader)))
     attributes = made.__dict__
     attributes.update(loader.__dict__)
     attributes["_iterator"] = None
-    attributes["_thresher"] = _Drive(course, hand, inner, batches, judge, run)
+    attributes["_thresher"] = _Drive(course, hand, inner, batches, judge, run, dress)
+    if source is not None:
+        return made
     attributes["sampler"] = sampler = PlannedSampler(course)
     if is_bulk(loader):
         is_sampler = loader.batch_sampler is None
@@ -232,6 +253,10 @@ def planned(
         batched = kind(sampler, grid.batch_size, grid.drop_last)
         attributes["sampler" if is_sampler else "batch_sampler"] = batched
     return made
+
+
+def _as_it_is(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return collate
 
 
 def _twin(loader: PlannedLoader, attributes: dict[str, Any]) -> PlannedLoader:

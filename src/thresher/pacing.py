@@ -22,8 +22,8 @@ class Position(NamedTuple):
 
     Args:
         epoch: the epoch in progress.
-        planned: k, its planned steps; None without a loader.
-        full: K, the steps of an unpruned epoch; None without a loader.
+        planned: k, its planned steps; None without a loader, or of a pass over a stream.
+        full: K, the steps of an unpruned epoch; None where `planned` is.
         factor: what the method multiplies this epoch's learning rate by.
     """
 
@@ -34,10 +34,11 @@ class Position(NamedTuple):
 
 
 def position_of(clock: Clock, course: Course | None) -> Position:
-    """Return where a run stands; without a loader the steps of its epochs are not known."""
+    """Return where a run stands; steps of epochs are known of a loader, and not of passes."""
     current, micro = clock.current, clock.accumulation_steps
     plan = current.plan
-    if course is None:
+    is_pass = isinstance(plan, Outline) and plan.num_batches is None
+    if course is None or is_pass:
         return Position(clock.epoch, None, None, plan.learning_rate_factor)
     return Position(
         epoch=clock.epoch,
@@ -166,9 +167,12 @@ class PacedScheduler(LRScheduler):
         planned, full = position.planned, position.full
         if planned is None or full is None:
             raise SettingError(
-                "pace(per='step') without a wrapped loader, so the steps of an epoch are not known",
-                "pruner.wrap(loader) before the first scheduler.step()",
-                "In a loop without a DataLoader use pace(scheduler, per='epoch')",
+                "pace(per='step') without a wrapped loader, or over passes of a stream, so the "
+                "steps of an epoch are not known",
+                "pruner.wrap(loader) before the first scheduler.step(), and of a stream "
+                "pruner.wrap(loader, steps_per_epoch=...)",
+                "In a loop without a DataLoader, or over passes of a stream, use "
+                "pace(scheduler, per='epoch')",
             )
         planned, full = planned * self.calls_per_step, full * self.calls_per_step
         if position.epoch != self._epoch:

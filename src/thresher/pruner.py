@@ -17,18 +17,18 @@ from thresher.accounting import Report
 from thresher.clock import Clock
 from thresher.course import Course, next_epoch, next_position
 from thresher.hand import Hand
+from thresher.keeping import IdsOf
 from thresher.loader import planned
 from thresher.methods._method import Method
 from thresher.outline import known
 from thresher.pacing import PacedScheduler, RateFactors, position_of, warn_if_cancelled
 from thresher.plan import Plan
 from thresher.planning import Protection
-from thresher.refreshing import judge_of, refresh_of
 from thresher.replacement import Replacement, require_replaceable
 from thresher.scores.scoring import BatchScores
 from thresher.settings import Data, Settings
 from thresher.starting import refuse_without_data, reported, started
-from thresher.takeover import taken_over
+from thresher.streaming import Asked, course_over
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 
@@ -121,6 +121,9 @@ class Pruner:
         *,
         score_fn: Callable[[Any], BatchScores] | None = None,
         remainder: Literal["pad", "drop"] | None = None,
+        ids: IdsOf | None = None,
+        steps_per_epoch: int | None = None,
+        batch_size: int | None = None,
     ) -> _Loader:
         """Return a copy of the user's DataLoader that passes over one plan per epoch.
 
@@ -128,25 +131,22 @@ class Pruner:
         true number of batches. Of several ranks each trains its part of every global batch.
 
         Args:
-            loader: the user's.
+            loader: the user's. A stream is an IterableDataset.
             score_fn: scores a batch by an extra forward, as `thresher.scores.scoring` makes it,
                 for online methods and those that refresh scores.
             remainder: of a last batch that ranks cannot share evenly: "pad" it with copies that do
                 not count, or "drop" samples; None: as a DistributedSampler was told.
+            ids: of a stream, its samples' ids in a batch: a key into it, or what returns them.
+            steps_per_epoch: of a stream under an online method, batches of an epoch; None: a pass.
+            batch_size: of a stream whose data set makes the batches, samples of a training batch.
 
         Raises:
             AlreadyWrappedError, IterableDatasetError, SamplerError: the loader cannot be planned.
             SettingError, DatasetChangedError: no `score_fn`, or another length than before.
         """
-        grid, shuffled = taken_over(loader, remainder)
-        judge = judge_of(loader, self.method, score_fn)
-        visits = self.settings.visits(grid.global_size)
-        data = Data(len(cast("Any", loader.dataset)), shuffled, visits, grid.batch_size)
-        clock = self._clock_of(data)
-        clock.join(grid)
-        clock.refresh = refresh_of(loader, judge, grid, clock.team)
-        self._course = Course(loader.dataset, clock, grid)
-        clock.settle()
+        asked = Asked(score_fn, remainder, ids, steps_per_epoch, batch_size)
+        run = (self.method, self.settings, self._clock, self._clock_of)
+        self._course, judge = course_over(loader, *run, asked)
         return cast("_Loader", planned(loader, self._course, self._hand, judge, self))
 
     def pace(

@@ -65,7 +65,7 @@ def refresh_of(
     loader: DataLoader[Any], judge: Judge | None, grid: Grid, team: Team
 ) -> Refresh | None:
     """Return what scores samples anew, a part on each rank; None where nothing does."""
-    if judge is None or not _refreshes(judge.method):
+    if judge is None or not refreshes(judge.method):
         return None
     refresher, exchange = Refresher(loader, judge, grid.batch_size), team.exchange
     if exchange is None:
@@ -75,14 +75,21 @@ def refresh_of(
     return shared(refresher, exchange)
 
 
-def _refreshes(method: Method) -> bool:
+def refreshes(method: Method) -> bool:
+    """Return whether a method may want samples scored anew."""
     return type(method).refreshed is not Method.refreshed
 
 
 def judge_of(
-    loader: DataLoader[Any], method: Method, score_fn: Callable[[Any], Any] | None
+    loader: DataLoader[Any],
+    method: Method,
+    score_fn: Callable[[Any], Any] | None,
+    *,
+    is_stream: bool = False,
 ) -> Judge | None:
     """Return what scores the samples of a loader for the method; None if nothing does.
+
+    Of a stream whose data set makes batches the rows can be taken.
 
     Raises:
         SettingError: an online method got no score_fn.
@@ -97,19 +104,22 @@ def judge_of(
                 "fn(model, batch) returns one score a sample, shape (batch,): "
                 + " and ".join(method.needs),
             )
-        if loader.batch_sampler is None:
+        if loader.batch_sampler is None and not is_stream:
             raise SamplerError(
                 f"{name} got a loader with batch_size=None",
                 "a loader that makes batches, DataLoader(..., batch_size=...)",
                 "A part of each candidate batch is collated anew",
             )
     elif score_fn is None:
-        if _refreshes(method):
+        if refreshes(method):
+            cure = "a map-style data set, as a stream cannot be asked for them"
             warnings.warn(
                 f"{name} wants samples it left out scored anew when an epoch closes, and goes on "
-                f"with the scores it has; expected: pruner.wrap(loader, {call}).",
+                f"with the scores it has; expected: "
+                + (cure if is_stream else f"pruner.wrap(loader, {call})")
+                + ".",
                 ThresherWarning,
-                stacklevel=3,
+                stacklevel=5 + is_stream,
             )
         return None
     return Judge(method, score_fn, loader.collate_fn)

@@ -91,6 +91,30 @@ def most_saved(method: Method, epochs: int) -> float:
     return prunable / epochs * max(_MOST, method.prune_ratio or 0.0)
 
 
+def kept_of_stream(
+    method: Method, *, epochs: int | None, has_steps: bool, has_equal_epochs: bool
+) -> float | None:
+    """Return the share of what passes by that each active epoch of a stream should train on.
+
+    With P asked and A of E epochs active: where each is one pass, 1 - P E / A; where each has as
+    many batches, A / (E / (1 - P) - (E - A)), as a pruned one stands for more of the full run than
+    one that is not. In a run of steps a share δ of them is pruned; what warm-up epochs take of
+    these nobody knows before. None without a ratio.
+    """
+    asked = method.prune_ratio
+    if asked is None:
+        return None
+    total, active = 1.0, _pruned_share(method)
+    if epochs is not None:
+        total, first = epochs, method.first_prunable_epoch
+        active = max(1, _last(_pruned_share(method), epochs) - first)
+    if has_equal_epochs or has_steps:
+        kept = active / (total / (1 - asked) - (total - active))
+    else:
+        kept = 1 - asked * total / active
+    return min(1.0, max(kept, 1 - max(_MOST, asked)))
+
+
 def _target_of_visits(method: Method, total: int, stood_for: float, visits: float) -> float:
     assert method.prune_ratio is not None
     annealed = (1 - _pruned_share(method)) * total

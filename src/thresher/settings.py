@@ -26,12 +26,16 @@ class Data(NamedTuple):
         shuffled: whether each epoch has an order of its own.
         visits: sample visits of a run that is measured in optimizer steps; None for another.
         batch_size: the loader's; None below the loop.
+        is_stream: whether samples have neither number nor ids; `num_samples` is 1 then.
+        steps_per_epoch: T, batches of an epoch over a stream; None: one pass.
     """
 
     num_samples: int
     shuffled: bool = True
     visits: int | None = None
     batch_size: int | None = None
+    is_stream: bool = False
+    steps_per_epoch: int | None = None
 
 
 @final

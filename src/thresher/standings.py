@@ -80,6 +80,7 @@ class Others:
             effective_samples=tally.weights**2 / (tally.squares or 1.0),
             asked=outline.facts.get("target", float("nan")),
             extra_forwards=forwards,
+            passed=tally.passed,
             planning_seconds=0.0,
             closing_seconds=0.0,
         )
@@ -97,6 +98,7 @@ class Others:
         return {
             "cursor": torch.tensor([standing.cursor for standing in standings], device="cpu"),
             "forwards": torch.tensor([standing.forwards for standing in standings], device="cpu"),
+            "begun": torch.tensor([standing.begun for standing in standings], device="cpu"),
             "queue": pad_sequence(queues, batch_first=True, padding_value=-1),
             "memory": {
                 name: torch.stack([standing.memory[name] for standing in standings])
@@ -122,9 +124,9 @@ class Others:
                 f"{self.world_size}, as there are now",
                 "An online method continues on as many ranks as it was saved on",
             )
-        self._before = Tally(**state["tally"])
         if self._exchange is None:
             return replace(alone, forwards=state["forwards"])
+        self._before = Tally(**state["tally"])
         self._standings = [_row_of(saved, rank) for rank in range(size)]
         self._tally, self._at = replace(self._before), state["micro_batches"]
         return self._standings[self._exchange.ranks.rank]
@@ -134,13 +136,19 @@ def _gathered(exchange: Exchange, standing: Standing, same: Mapping[str, int]) -
     told = exchange.agree(
         "gathering what ranks remember",
         same,
-        {"cursor": standing.cursor, "waiting": len(standing.queue), "forwards": standing.forwards},
+        {
+            "cursor": standing.cursor,
+            "waiting": len(standing.queue),
+            "forwards": standing.forwards,
+            "begun": standing.begun,
+        },
     )
     queue = np.full(int(told["waiting"].max()), -1, dtype=np.int64)
     queue[: len(standing.queue)] = standing.queue
     table = {
         "cursor": torch.from_numpy(told["cursor"]),
         "forwards": torch.from_numpy(told["forwards"]),
+        "begun": torch.from_numpy(told["begun"]),
         "queue": torch.from_numpy(exchange.gather(queue)),
         "memory": {
             name: torch.from_numpy(exchange.gather(vector.numpy()))
@@ -157,6 +165,7 @@ def _row_of(table: Mapping[str, Any], rank: int) -> Standing:
         queue=queue[queue >= 0],
         memory={name: rows[rank].clone() for name, rows in table["memory"].items()},
         forwards=int(table["forwards"][rank]),
+        begun=int(table["begun"][rank]) if "begun" in table else 0,
     )
 
 
@@ -170,4 +179,5 @@ def _total(counts: np.ndarray) -> Tally:
         weights=weights,
         squares=squares,
         largest=float(counts[:, 5].max()),
+        passed=int(counts[:, 6].sum()),
     )

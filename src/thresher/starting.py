@@ -16,9 +16,10 @@ from thresher.outline import Outline
 from thresher.parallel.team import Team
 from thresher.plan import Plan
 from thresher.planning import Planner, Protection
-from thresher.schedule import Budget
+from thresher.schedule import Budget, kept_of_stream
 from thresher.settings import Data, Settings
 from thresher.storage import dtype_of
+from thresher.streamed import StreamedEpochs
 
 
 def refuse_without_data() -> NoReturn:
@@ -67,7 +68,7 @@ def reported(
     """Return what a run trained and saved so far, with notes on what was not as asked."""
     report = Report(
         method=repr(method),
-        num_samples=0 if clock is None else clock.budget.num_samples,
+        num_samples=_size(clock),
         epochs=settings.epochs,
         asked=method.prune_ratio,
         rows=[] if clock is None else clock.all_rows(),
@@ -76,7 +77,34 @@ def reported(
     return report.with_notes(is_complete=is_complete)
 
 
+def _size(clock: Clock | None) -> int:
+    if clock is None or isinstance(clock.epochs, StreamedEpochs):
+        return 0
+    return clock.budget.num_samples
+
+
+def _streamed(data: Data, method: OnlineMethod, settings: Settings) -> StreamedEpochs:
+    assert data.batch_size is not None
+    kept = kept_of_stream(
+        method,
+        epochs=settings.epochs,
+        has_steps=settings.steps is not None,
+        has_equal_epochs=data.steps_per_epoch is not None,
+    )
+    return StreamedEpochs(
+        method=method,
+        batch_size=data.batch_size,
+        kept=method.kept if kept is None else kept,
+        asked=None if kept is None else 1 - kept,
+        num_batches=data.steps_per_epoch,
+        step_exponent=settings.step_exponent,
+        max_weight=settings.max_weight,
+    )
+
+
 def _epochs(data: Data, method: Method, settings: Settings, protection: Protection) -> Epochs:
+    if isinstance(method, OnlineMethod) and data.is_stream:
+        return _streamed(data, method, settings)
     if isinstance(method, OnlineMethod):
         return ChosenEpochs(
             method=method,

@@ -14,6 +14,9 @@ from thresher.draws import Draws
 from thresher.ledger import Ledger
 from thresher.plan import Epoch
 
+WAITING = "waiting"
+"""The vector in which the ledger of a user's stream has the arrivals that wait; -1: none."""
+
 
 @final
 class Stream:
@@ -93,12 +96,15 @@ class Standing:
         queue: chosen samples that wait for others to make a batch with: int64 ids, none twice.
         memory: what the method remembers.
         forwards: samples scored since the epoch began.
+        begun: of a user's stream, where the cursor stood when the epoch began: there each pass
+            over the stream begins anew, and ids are numbers of arrival.
     """
 
     cursor: int = 0
     queue: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     forwards: int = 0
+    begun: int = 0
 
     @classmethod
     def of(cls, ledger: Ledger) -> Standing:
@@ -108,13 +114,24 @@ class Standing:
             places = ledger["queue"].numpy()
             waiting = np.flatnonzero(places)
             queue = waiting[np.argsort(places[waiting])]
+        memory = dict(ledger.vectors)
+        arrivals = memory.pop(WAITING, None)
+        if arrivals is not None:
+            queue = arrivals[arrivals >= 0].numpy()
         # float64 is exact up to 2**53 candidates.
-        return cls(cursor=int(ledger.scalars["cursor"]), queue=queue, memory=dict(ledger.vectors))
+        cursor, begun = (int(ledger.scalars.get(name, 0)) for name in ("cursor", "begun"))
+        return cls(cursor=cursor, queue=queue, memory=memory, begun=begun)
 
     def put_into(self, ledger: Ledger) -> None:
         """Write it down in place: a column has each sample's place in the queue, from 1; 0 none."""
         ledger.scalars["cursor"] = float(self.cursor)
-        ledger.vectors = {name: vector.clone() for name, vector in self.memory.items()}
+        vectors = {name: vector.clone() for name, vector in self.memory.items()}
+        if WAITING in ledger.vectors:
+            arrivals = torch.full_like(ledger.vectors[WAITING], -1)
+            arrivals[: len(self.queue)] = torch.from_numpy(self.queue)
+            vectors[WAITING] = arrivals
+            ledger.scalars["begun"] = float(self.begun)
+        ledger.vectors = vectors
         if "queue" in ledger.columns:
             places = ledger["queue"].zero_().numpy()
             places[self.queue] = np.arange(1, len(self.queue) + 1, dtype=np.int32)

@@ -126,17 +126,17 @@ def is_bulk(loader: DataLoader[Any]) -> bool:
 
 def tagged(loader: DataLoader[Any], requests: Iterable[Any], **changes: Any) -> DataLoader[Any]:
     """Return a copy of a loader that fetches what is requested, with the ids beside each batch."""
+    requested = {"sampler" if loader.batch_sampler is None else "batch_sampler": requests}
+    dataset, collate = TaggedDataset(loader.dataset), TaggedCollate(loader.collate_fn)
+    return copied(loader, dataset=dataset, collate_fn=collate, **requested, **changes)
+
+
+def copied(loader: DataLoader[Any], **changes: Any) -> DataLoader[Any]:
+    """Return a shallow copy of a loader with these attributes changed."""
     inner: DataLoader[Any] = object.__new__(DataLoader)
-    attributes = inner.__dict__
-    # DataLoader refuses to have these set after its constructor, which must not run again.
-    attributes.update(loader.__dict__)
-    attributes.update(
-        dataset=TaggedDataset(loader.dataset),
-        collate_fn=TaggedCollate(loader.collate_fn),
-        _iterator=None,
-        **changes,
-    )
-    attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = requests
+    # DataLoader refuses to have some set after its constructor, which must not run again.
+    inner.__dict__.update(loader.__dict__)
+    inner.__dict__.update(_iterator=None, **changes)
     return inner
 
 

@@ -40,23 +40,7 @@ def taken_over(loader: Any, remainder: str | None) -> tuple[Grid, bool]:
         LoaderReplacedError: a framework put it around the user's.
         CheckpointError: it was told to go on where an unpruned run stopped.
     """
-    if isinstance(loader, PlannedLoader):
-        raise AlreadyWrappedError(
-            "The loader is wrapped already", "the loader you built", "Call pruner.wrap once"
-        )
-    if not isinstance(loader, DataLoader):
-        raise SamplerError(
-            f"wrap got a {type(loader).__name__}",
-            "a torch.utils.data.DataLoader or a subclass of it",
-            "Without a DataLoader, drive the run with pruner.plan(epoch) and "
-            "pruner.reduce(losses, ids=ids)",
-        )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise IterableDatasetError(
-            f"{type(loader.dataset).__name__} has no sample ids",
-            "a map-style data set, with __getitem__ and __len__",
-            "A historical method remembers each sample by its position; use a map-style data set",
-        )
+    require_length(loader)
     refuse_prepared(loader)
     refuse_loaded(loader)
     batches = loader.batch_sampler
@@ -82,6 +66,57 @@ def taken_over(loader: Any, remainder: str | None) -> tuple[Grid, bool]:
         drops_remainder=is_dropped if remainder is None else remainder == "drop",
     )
     return grid, shuffles
+
+
+def require_loader(loader: Any) -> None:
+    """Refuse what is no DataLoader, or is wrapped already.
+
+    Raises:
+        AlreadyWrappedError, SamplerError: it is not the user's DataLoader.
+    """
+    if isinstance(loader, PlannedLoader):
+        raise AlreadyWrappedError(
+            "The loader is wrapped already", "the loader you built", "Call pruner.wrap once"
+        )
+    if not isinstance(loader, DataLoader):
+        raise SamplerError(
+            f"wrap got a {type(loader).__name__}",
+            "a torch.utils.data.DataLoader or a subclass of it",
+            "Without a DataLoader, drive the run with pruner.plan(epoch) and "
+            "pruner.reduce(losses, ids=ids)",
+        )
+
+
+def require_length(loader: Any) -> None:
+    """Refuse a loader whose samples have no positions.
+
+    Raises:
+        AlreadyWrappedError, SamplerError, IterableDatasetError: no plan of positions can drive it.
+    """
+    require_loader(loader)
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        raise IterableDatasetError(
+            f"{type(loader.dataset).__name__} has no sample ids",
+            "a map-style data set, with __getitem__ and __len__, or ids that its samples carry",
+            "A historical method remembers each sample: name the column that tells them apart, "
+            "Pruner(..., num_samples=n) and pruner.wrap(loader, ids='id'); or take an online "
+            "method, which remembers none: pruner.wrap(loader, score_fn=...)",
+        )
+
+
+def refuse_stream(loader: Any, framework: str) -> None:
+    """Refuse a stream where a framework counts on positions, or on a length.
+
+    Raises:
+        IterableDatasetError: the loader is over one.
+    """
+    if isinstance(getattr(loader, "dataset", None), IterableDataset):
+        raise IterableDatasetError(
+            f"{type(loader.dataset).__name__} has no sample ids",
+            f"a map-style data set, with __getitem__ and __len__, in {framework}",
+            "A stream is trained on in a loop of your own: pruner.wrap(loader, ids='id'), or "
+            "score_fn=... with an online method",
+        )
 
 
 def _shuffles(sampler: Any, dataset: Any, ranks: Ranks) -> bool:

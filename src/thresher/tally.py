@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import final
 
 import numpy as np
+from torch import Tensor
 
 
 @final
@@ -20,6 +21,7 @@ class Tally:
         weights: Σ w.
         squares: Σ w².
         largest: the largest w.
+        passed: samples of a stream that passed by.
     """
 
     num_reduced: int = 0
@@ -28,6 +30,7 @@ class Tally:
     weights: float = 0.0
     squares: float = 0.0
     largest: float = 0.0
+    passed: int = 0
 
     def add(self, weights: np.ndarray, *, is_new: bool) -> None:
         """Count samples, (m,), of a batch that `is_new` or of which a part was counted."""
@@ -46,6 +49,7 @@ class Tally:
             weights=self.weights * count,
             squares=self.squares * count,
             largest=self.largest,
+            passed=self.passed * count,
         )
 
     def join(self, other: Tally) -> None:
@@ -54,3 +58,33 @@ class Tally:
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             both = max(mine, theirs) if field.name == "largest" else mine + theirs
             setattr(self, field.name, both)
+
+
+@final
+class Counts:
+    """What was trained of an epoch that has no plan, without reading from a device.
+
+    Args:
+        before: what was trained of it before a checkpoint was loaded.
+
+    Attributes:
+        passed: samples of a stream that passed by; None: as many as were trained.
+    """
+
+    def __init__(self, before: Tally | None = None) -> None:
+        self._tally = before or Tally()
+        self.passed: int | None = self._tally.passed
+        self._losses: list[Tensor] = []
+
+    def add(self, weights: np.ndarray, losses: Tensor, *, is_new: bool) -> None:
+        """Count a batch, or a part of one that is not new: weights and losses, (m,)."""
+        self._tally.add(weights, is_new=is_new)
+        self._losses.append(losses)
+
+    def tally(self) -> Tally:
+        """Return the sums so far; losses are asked whether they are finite now."""
+        tally = self._tally
+        tally.non_finite += int(sum((~losses.isfinite()).sum() for losses in self._losses))
+        tally.passed = tally.trained if self.passed is None else self.passed
+        self._losses = []
+        return tally

@@ -17,6 +17,7 @@ from thresher.pacing import PacedScheduler
 from thresher.parallel.ranks import Ranks
 from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
+from thresher.takeover import refuse_stream
 
 _Loader = TypeVar("_Loader", bound=DataLoader[Any])
 if find_spec("accelerate") is None:
@@ -60,6 +61,7 @@ def wrap(
     _require_plannable(accelerator, pruner, loader)
     if accelerator.split_batches and accelerator.num_processes > 1:
         loader = _split(loader, accelerator.num_processes)
+    refuse_stream(loader, "Accelerate")
     wrapped = pruner.wrap(loader, score_fn=score_fn)
     kind = type(wrapped)
     bases = (AcceleratedLoader,) if kind is PlannedLoader else (AcceleratedLoader, kind)

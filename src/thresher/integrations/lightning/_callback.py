@@ -22,6 +22,7 @@ from thresher.integrations.lightning._settings import (
 )
 from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
+from thresher.takeover import refuse_stream
 
 
 def _package() -> Any:
@@ -99,6 +100,7 @@ class DataPruning(_Callback):
         # to do so after the schedulers were built for the unpruned one.
         source = loop._data_source
         loader: DataLoader[Any] = require_one_loader(source.dataloader())
+        refuse_stream(loader, "Lightning")
         wrapped = self.pruner.wrap(loader, score_fn=self._score_fn, remainder=self._remainder)
         # Lightning has counted them if somebody asked for trainer.estimated_stepping_batches.
         if loop._combined_loader is not None and not trainer.fast_dev_run:

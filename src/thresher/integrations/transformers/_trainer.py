@@ -27,6 +27,7 @@ from thresher.loader import PlannedLoader
 from thresher.pacing import PacedScheduler
 from thresher.pruner import Pruner
 from thresher.scores import scoring
+from thresher.takeover import refuse_stream
 
 FILE = "pruner.pt"
 """The pruner's state in a checkpoint folder."""
@@ -64,6 +65,7 @@ class PrunedMixin(WeighingMixin):
         """Return the Trainer's loader, driven by plans; accelerate does not shard it again."""
         require_fitting(self, self.pruner)  # arguments may have been changed since
         plain = plain_loader(cast("Any", super()).get_train_dataloader())
+        refuse_stream(plain, "a Trainer")
         score_fn = scoring(self.model, self._score)
         plain.collate_fn = self._collated(plain.collate_fn)
         planned = cast("PlannedLoader", self.pruner.wrap(plain, score_fn=score_fn))
