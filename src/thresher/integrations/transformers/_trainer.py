@@ -49,6 +49,7 @@ class _Unpruned:
 class PrunedMixin(WeighingMixin):
     """What `pruned` puts before a Trainer; see there."""
 
+    accelerator: Any
     state: Any
     model: Any
     callback_handler: Any
@@ -60,6 +61,12 @@ class PrunedMixin(WeighingMixin):
         self.pruner = pruner
         self._tagged: TaggedLoader | None = None
         self._pass = watched(self.callback_handler)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Build the accelerator; it divides no loss by the accumulation, which the Trainer does."""
+        cast("Any", super()).create_accelerator_and_postprocess()
+        # Before transformers 5.6 both did.
+        self.accelerator.gradient_accumulation_steps = 1
 
     def get_train_dataloader(self) -> Any:
         """Return the Trainer's loader, driven by plans; accelerate does not shard it again."""
