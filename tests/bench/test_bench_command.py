@@ -1,14 +1,13 @@
 """`thresher bench`: suites, their mistakes, status and export."""
 
-import json
 import multiprocessing
+import sys
 from pathlib import Path
 
 import pytest
 
 from made_up_runs import Runner, question, sweep
 from thresher.bench.display import Display
-from thresher.bench.export import write
 from thresher.bench.results import open_results
 from thresher.bench.suite_file import SuiteError, read_suite
 from thresher.bench.workers import Advanced, Event
@@ -169,18 +168,14 @@ def test_results_can_be_packed_and_are_read_again(
     assert main(["bench", "export", str(tmp_path / "runs"), "runs.csv"]) == 2
 
 
-def test_a_parquet_table_has_a_row_for_each_run(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    from rich.console import Console
-
-    sweep(tmp_path / "runs", Runner(lambda config: 90.0 + config.seed))[0].run()
-    write(tmp_path / "runs", tmp_path / "all.parquet", Console(quiet=True))
-    table = parquet.read_table(tmp_path / "all.parquet").to_pylist()
-    [results] = open_results(tmp_path / "runs")
-    assert [row["key"] for row in table] == list(results.store.records)
-    assert {row["config.seed"] for row in table} == {0, 1, 2}
-    assert all(row["metric"] == 90.0 + row["config.seed"] for row in table)
-    assert all(json.loads(row["epochs"]) == [] for row in table)
+def test_parquet_without_its_package_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path / "runs", Runner())[0].run()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["bench", "export", str(tmp_path / "runs"), str(tmp_path / "all.parquet")]) == 2
+    assert 'pip install "thresher[parquet]"' in capsys.readouterr().err
+    assert not (tmp_path / "all.parquet").exists()
 
 
 def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
