@@ -1,6 +1,7 @@
 """`thresher bench`: suites, their mistakes, status and export."""
 
 import multiprocessing
+import os
 import sys
 from pathlib import Path
 
@@ -44,9 +45,8 @@ def test_a_suite_makes_tables_and_a_killed_worker_costs_one_run(
     assert "Failed: full, seed 0: its process ended with exit code -9" in shown
     assert main(["bench", "status", "runs/suite"]) == 1
     shown = capsys.readouterr().out
-    assert (
-        "failed: its process ended with exit code -9 (tried again by the next invocation)" in shown
-    )
+    reason = "its process ended with exit code -9 (the next invocation tries again)"
+    assert f"digits · full · seed 0: failed: {reason}" in shown
     assert main(command) == 0
     assert "runs are in runs/suite/digits/runs.jsonl." in capsys.readouterr().out
     assert main(["bench", "status", "runs/suite"]) == 0
@@ -148,6 +148,8 @@ def test_status_counts_what_is_done_running_and_waiting(
     assert main(["bench", "status", str(tmp_path)]) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "digits 12 1 0 7" in shown
+    assert "digits · full · seed 3: running for 0." in shown
+    assert f", process {os.getpid()})" in shown
     experiment.claims.release_all()
     assert main(["bench", "status", str(tmp_path)]) == 1
     assert "digits 12 0 0 8" in " ".join(capsys.readouterr().out.split())

@@ -92,7 +92,7 @@ def test_runs_of_others_are_waited_for_and_not_made(tmp_path: Path) -> None:
     assert asked.count(None) == 1
     assert theirs not in asked
     assert len(lines(tmp_path / "digits")) == 8
-    assert "1 runs are being made by another invocation." in said.getvalue()
+    assert "Waiting for 1 run that another invocation makes." in said.getvalue()
     assert one.experiments["digits"].records()[Row("repb", 0.5)][0]["metric"] == 80.0
 
 
