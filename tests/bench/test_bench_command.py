@@ -1,14 +1,14 @@
 """`thresher bench`: suites, their mistakes, status and export."""
 
-import json
 import multiprocessing
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from made_up_runs import Runner, question, sweep
 from thresher.bench.display import Display
-from thresher.bench.export import write
 from thresher.bench.results import open_results
 from thresher.bench.suite_file import SuiteError, read_suite
 from thresher.bench.workers import Advanced, Event
@@ -45,9 +45,8 @@ def test_a_suite_makes_tables_and_a_killed_worker_costs_one_run(
     assert "Failed: full, seed 0: its process ended with exit code -9" in shown
     assert main(["bench", "status", "runs/suite"]) == 1
     shown = capsys.readouterr().out
-    assert (
-        "failed: its process ended with exit code -9 (tried again by the next invocation)" in shown
-    )
+    reason = "its process ended with exit code -9 (the next invocation tries again)"
+    assert f"digits · full · seed 0: failed: {reason}" in shown
     assert main(command) == 0
     assert "runs are in runs/suite/digits/runs.jsonl." in capsys.readouterr().out
     assert main(["bench", "status", "runs/suite"]) == 0
@@ -149,6 +148,8 @@ def test_status_counts_what_is_done_running_and_waiting(
     assert main(["bench", "status", str(tmp_path)]) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "digits 12 1 0 7" in shown
+    assert "digits · full · seed 3: running for 0." in shown
+    assert f", process {os.getpid()})" in shown
     experiment.claims.release_all()
     assert main(["bench", "status", str(tmp_path)]) == 1
     assert "digits 12 0 0 8" in " ".join(capsys.readouterr().out.split())
@@ -169,18 +170,14 @@ def test_results_can_be_packed_and_are_read_again(
     assert main(["bench", "export", str(tmp_path / "runs"), "runs.csv"]) == 2
 
 
-def test_a_parquet_table_has_a_row_for_each_run(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    from rich.console import Console
-
-    sweep(tmp_path / "runs", Runner(lambda config: 90.0 + config.seed))[0].run()
-    write(tmp_path / "runs", tmp_path / "all.parquet", Console(quiet=True))
-    table = parquet.read_table(tmp_path / "all.parquet").to_pylist()
-    [results] = open_results(tmp_path / "runs")
-    assert [row["key"] for row in table] == list(results.store.records)
-    assert {row["config.seed"] for row in table} == {0, 1, 2}
-    assert all(row["metric"] == 90.0 + row["config.seed"] for row in table)
-    assert all(json.loads(row["epochs"]) == [] for row in table)
+def test_parquet_without_its_package_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(tmp_path / "runs", Runner())[0].run()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["bench", "export", str(tmp_path / "runs"), str(tmp_path / "all.parquet")]) == 2
+    assert 'pip install "thresher[parquet]"' in capsys.readouterr().err
+    assert not (tmp_path / "all.parquet").exists()
 
 
 def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,6 +154,9 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
         (["--seeds", "0"], 2, "a number of seeds, or different seeds from 0 up"),
         (["--seeds", "1", "1"], 2, "--seeds 1 1"),
         (["--seeds", "-3", "1"], 2, "seed"),
+        (["--looks", "5", "3"], 2, "--looks 5 3; expected: ascending numbers of seeds"),
+        (["--looks", "1", "3"], 2, "--looks 1 3; expected: ascending numbers of seeds, from 2 up"),
+        (["--looks", "2", "3", "--seeds", "4"], 2, "--looks 2 3 with 4 seeds"),
         (["--epochs", "0"], 2, "--epochs 0; expected: 1 or more"),
         (["--batch-size", "0"], 2, "--batch-size 0"),
         (["--workers", "0"], 2, "--workers 0"),
@@ -273,6 +276,13 @@ def test_flags_come_from_a_file_and_the_command_line_wins(tmp_path: Path) -> Non
 def test_a_number_of_seeds_and_a_list_of_seeds() -> None:
     assert parse(["compare", "--seeds", "4"]).seeds == (0, 1, 2, 3)
     assert parse(["compare", "--seeds", "4", "7"]).seeds == (4, 7)
+
+
+def test_looks_say_how_many_seeds_there_may_be() -> None:
+    options = parse(["compare", "--looks", "3", "5", "10"])
+    assert (options.looks, options.seeds) == ((3, 5, 10), tuple(range(10)))
+    assert parse(options.command().split()[1:]) == options
+    assert parse(["compare"]).seeds == (0, 1, 2)
 
 
 def test_the_command_in_the_table_asks_for_the_same() -> None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,59 @@ def test_a_method_that_saved_nothing_is_compared_with_full() -> None:
     control = lines["repb 0.7"].fewer_epochs
     assert control is not None
     assert control.row == Row("full")
+
+
+def test_a_method_that_takes_longer_must_beat_as_many_epochs_as_take_as_long() -> None:
+    longer = Row("fewer-epochs", 0.2, is_added=True)
+    finished = records([*asked_rows(["selective-backprop"], [0.5], [None]), longer])
+    for seed, one in finished[Row("selective-backprop", 0.5)].items():
+        one["seconds"]["training"] = 0.8 * 40 * (1 + seed)
+        one["extra_forwards"] = 600_000
+        one["metric"] += 0.2
+    for one in finished[longer].values():
+        one["metric"] += 3.0
+    lines = summarise(finished, margin=0.5)
+    slow = by_name(lines)["selective-backprop 0.5"]
+    assert slow.time_share == pytest.approx(0.8)
+    assert slow.fewer_epochs is not None
+    assert slow.fewer_epochs.row == Row("fewer-epochs", 0.5)
+    assert slow.fewer_epochs.is_beaten == "yes"
+    assert slow.same_seconds is not None
+    assert slow.same_seconds.row == longer
+    assert slow.same_seconds.is_beaten == slow.has_helped == "no"
+    assert "beats same time?" in table.cells(lines)
+    assert "beats same time?" not in table.cells(summarise(records(ROWS), margin=0.5))
+
+
+def test_one_slow_run_does_not_decide_what_a_method_costs() -> None:
+    finished = records(ROWS)
+    finished[Row("repb", 0.5)][2]["seconds"]["training"] *= 20
+    assert by_name(summarise(finished, margin=0.5))["repb 0.5"].time_share == pytest.approx(0.5)
+
+
+def test_the_front_tells_who_is_worth_the_time() -> None:
+    lines = by_name(summarise(records(ROWS, num_seeds=8), margin=0.5))
+    assert lines["repb 0.5"].front == "yes"
+    assert lines["random 0.5"].front == "no", "repb takes as little time and is better"
+    assert lines["full"].front == "yes"
+    assert lines["full"].front_share == 1.0
+    some = records(ROWS, num_seeds=8)
+    del some[Row("repb", 0.5)][4]
+    assert by_name(summarise(some, margin=0.5))["repb 0.5"].front == "–"
+
+
+def test_looks_make_each_verdict_harder_and_are_told() -> None:
+    some = records(ROWS, num_seeds=3)
+    for seed, one in some[Row("repb", 0.5)].items():
+        one["metric"] = some[Row("full")][seed]["metric"] - 0.2 + 0.1 * (seed - 1)
+    assert by_name(summarise(some, margin=0.5))["repb 0.5"].verdict == "undecided"
+    alone = {row: runs for row, runs in some.items() if row.method in ("full", "repb")}
+    assert by_name(summarise(alone, margin=0.5))["repb 0.5"].verdict.startswith("lossless")
+    lines = summarise(alone, margin=0.5, looks=(3, 5, 10))
+    assert by_name(lines)["repb 0.5"].verdict == "undecided"
+    heading = replace(HEADING, num_seeds=3, looks=(3, 5, 10))
+    text = " ".join(table.legend(lines, heading))
+    assert "at 3, 5, 10 seeds; this one is judged at 0.83 % in place of 5" in text
 
 
 def test_only_finished_runs_count() -> None:

@@ -10,6 +10,7 @@ from made_up_runs import Runner, question, record, row, sweep
 from thresher.bench.experiment import Experiment
 from thresher.bench.results import open_results
 from thresher.bench.suite import Row, RunConfig, added_rows, asked_rows
+from thresher.bench.summary import time_shares
 from thresher.bench.workers import Event, Finished, Started
 
 
@@ -91,7 +92,7 @@ def test_runs_of_others_are_waited_for_and_not_made(tmp_path: Path) -> None:
     assert asked.count(None) == 1
     assert theirs not in asked
     assert len(lines(tmp_path / "digits")) == 8
-    assert "1 runs are being made by another invocation." in said.getvalue()
+    assert "Waiting for 1 run that another invocation makes." in said.getvalue()
     assert one.experiments["digits"].records()[Row("repb", 0.5)][0]["metric"] == 80.0
 
 
@@ -159,6 +160,20 @@ def test_a_method_that_takes_longer_gets_fewer_epochs_of_the_same_time(tmp_path:
     assert added_rows(rates, 10, {slow: 0.54}) == [], "as long as 5 epochs, within the noise"
     assert added_rows(rates, 10, {slow: 1.3}) == [], "full is the control"
     assert added_rows(rates, 10, {slow: math.nan}) == []
+
+
+def test_only_rows_that_do_more_than_train_are_timed(tmp_path: Path) -> None:
+    one, _ = sweep(tmp_path, Runner())
+    one.run()
+    records = {row: dict(runs) for row, runs in one.experiments["digits"].records().items()}
+    assert time_shares(records, 3) == {}
+    asked = Row("repb", 0.5)
+    for run in records[asked].values():
+        run["extra_forwards"] = 1000
+        run["seconds"]["training"] = 8.0
+    assert time_shares(records, 3) == {asked: pytest.approx(0.8)}
+    del records[asked][2]
+    assert time_shares(records, 3) == {}
 
 
 def test_results_are_read_back_as_they_were(tmp_path: Path) -> None:

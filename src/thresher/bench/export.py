@@ -41,8 +41,14 @@ def write(folder: Path, file: Path, console: Console) -> int:
 
 
 def _parquet(records: list[dict[str, Any]], file: Path) -> None:
-    import pyarrow as pa  # pyright: ignore[reportMissingImports]
-    import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+    try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise SettingError(
+            f"{file}: pyarrow, which writes Parquet, is not installed",
+            cure='pip install "thresher[parquet]", or write .jsonl.xz',
+        ) from error
 
     rows = [dict(_flat(record)) for record in records]
     names = dict.fromkeys(name for row in rows for name in row)

@@ -74,13 +74,21 @@ class Lines:
         """
         line = json.dumps(content, ensure_ascii=False, allow_nan=True).encode() + b"\n"
         with self.path.open("ab+") as file, _locked(file):
-            if file.seek(0, os.SEEK_END) > 0:
+            is_new = file.seek(0, os.SEEK_END) == 0
+            if not is_new:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     line = b"\n" + line
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+        if is_new and os.name == "posix":
+            # A file is on the disk once its folder says so, too.
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def packed(path: Path) -> Iterator[tuple[int, Any]]:

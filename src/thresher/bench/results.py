@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -66,10 +65,17 @@ class Results:
         """Return the table's lines, with their verdicts."""
         return summarise(self.records, self.margin, self.looks)
 
-    @cached_property
+    @property
     def notes(self) -> list[str]:
-        """What was changed after results could be seen, and so takes from the verdicts."""
+        """What takes from the verdicts: runs that are missing, changes when results were seen."""
         now, begun, notes = self._settings(), self.begun, list[str]()
+        num = sum(map(len, self.rows.values()))
+        left = num - sum(map(len, self.records.values()))
+        if left:
+            notes.append(
+                f"{left} of {num} runs are not finished. Verdicts are for the number of seeds that "
+                "was fixed beforehand; until it is reached they are only something to look at."
+            )
         if now["looks"] != begun["looks"] or (now["seeds"] != begun["seeds"] and not self.looks):
             was = f"{begun['seeds']} seeds" + _at(begun["looks"])
             notes.append(

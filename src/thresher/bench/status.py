@@ -26,8 +26,9 @@ class Progress:
         name: of its folder.
         title: of its task.
         done: finished runs.
-        running: by key, who makes it and since when.
-        failed: runs that ended with an error and are neither finished nor running, with the reason.
+        running: by the run's name, who makes it and since when.
+        failed: runs that ended with an error and are neither finished nor running, by name, with
+            the reason.
         waiting: runs that nobody has begun.
         left: seconds of work that is not done, as far as finished runs tell; None: nothing tells.
     """
@@ -52,6 +53,7 @@ def progress(results: Results, now: float) -> Progress:
     finished = runs.keys() & results.store.records.keys()
     claimed = Claims(results.folder / "claims").of_others()
     running = {key: holder for key, holder in claimed.items() if key in runs.keys() - finished}
+    names = {key: f"{row} · seed {seed}" for key, (row, seed) in runs.items()}
     failed = {
         key: results.store.failures[key]["reason"]
         for key in runs.keys() - finished - running.keys()
@@ -67,8 +69,8 @@ def progress(results: Results, now: float) -> Progress:
         name=results.folder.name,
         title=results.title,
         done=len(finished),
-        running=running,
-        failed=failed,
+        running={names[key]: holder for key, holder in running.items()},
+        failed={names[key]: reason for key, reason in failed.items()},
         waiting=len(runs) - len(finished) - len(running) - len(failed),
         left=None if None in left else sum(each for each in left if each is not None),
     )
@@ -127,10 +129,21 @@ def _left(seconds: float | None, running: int) -> str:
 
 
 def _tell(folder: Path, found: list[Progress], console: Console) -> None:
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
     for one in found:
-        for key, reason in sorted(one.failed.items()):
-            text = f"{one.name}: {key} failed: {reason} (tried again by the next invocation)"
-            console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+        for name, holder in sorted(one.running.items()):
+            say(f"{one.name} · {name}: running{_since(holder)}")
+        for name, reason in sorted(one.failed.items()):
+            say(f"{one.name} · {name}: failed: {reason} (the next invocation tries again)", "red")
     for results in open_results(folder):
         for text in results.store.damaged:
-            console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+            say(text, "yellow")
+
+
+def _since(holder: dict[str, Any]) -> str:
+    if not holder:
+        return ""
+    spent = max(0.0, time.time() - holder["since"])
+    return f" for {duration(spent)} ({holder['node']}, process {holder['process']})"

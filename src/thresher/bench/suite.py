@@ -192,13 +192,13 @@ def added_rows(
 
     A method whose achieved rate differs by more than 0.01 from the asked one is compared with
     random pruning at the achieved rate and the same step length, and with that many fewer epochs.
-    One that takes longer than the samples it trains, by scoring others first for instance, is
-    compared with as many epochs as take as long, too. Rows that are there already serve.
+    One that does more than train, such as scoring samples first, is compared with as many epochs as
+    take as long, too. Rows that are there already serve.
 
     Args:
         rates: achieved rate, mean over seeds, of every asked row that has all its seeds.
         epochs: of full training.
-        shares: the time of these rows as a share of full's.
+        shares: of rows that do more than train, the time as a share of full's.
     """
     present = {(row.method, row.prune_ratio, row.step_exponent) for row in rates}
     lengths = {

@@ -136,10 +136,21 @@ def rates(records: Records, num_seeds: int) -> dict[Row, float]:
 
 
 def time_shares(records: Records, num_seeds: int) -> dict[Row, float]:
-    """Return the time of each row that has all its seeds, as a share of full's (`time_share`)."""
+    """Return the time of rows that do more than train, as a share of full's (`time_share`).
+
+    They have scored samples that they may not train, or chosen by a model that was trained before.
+    What all others cost goes with their samples; a clock would add only its noise. Rows without all
+    their seeds are left out.
+    """
     return {
-        row: _time_share(runs, records) for row, runs in records.items() if len(runs) == num_seeds
+        row: _time_share(runs, records)
+        for row, runs in records.items()
+        if len(runs) == num_seeds and any(map(_does_more, runs.values()))
     }
+
+
+def _does_more(run: Mapping[str, Any]) -> bool:
+    return bool(run.get("extra_forwards") or run.get("reference_samples"))
 
 
 def charged(run: Mapping[str, Any]) -> float:
@@ -230,8 +241,11 @@ def _fewer_epochs(line: Line, lines: Sequence[Line], records: Records) -> Contro
 def _same_seconds(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
     if not has_step_length(line.row.method) or math.isnan(line.time_share):
         return None
-    # A run's time goes with its epochs, and these are exact where clocks are not.
-    return _nearest(line, _shorter(lines), records, 1 - line.time_share)
+    # A run's time goes with its epochs, and these are exact where clocks are not. So does that of a
+    # method that does nothing but train.
+    does_more = line.extra_forwards > 0 or line.reference > 0
+    rate = 1 - line.time_share if does_more else line.rate
+    return _nearest(line, _shorter(lines), records, rate)
 
 
 def _shorter(lines: Sequence[Line]) -> list[Line]:

@@ -157,7 +157,8 @@ class Sweep:
                 display.leave_out(config)
             if taken is None and left and not self._is_waiting:
                 self._is_waiting = True
-                self._say(f"{len(left)} runs are being made by another invocation.")
+                runs = f"{len(left)} run{'s' * (len(left) > 1)}"
+                self._say(f"Waiting for {runs} that another invocation makes.")
             if taken is not None or left:
                 yield taken
 
