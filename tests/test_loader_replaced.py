@@ -1,5 +1,5 @@
-"""A framework that rebuilds a wrapped loader, or shards its sampler once more, is told which switch
-to set; what it sets on the loader reaches those who fetch."""
+"""A framework that rebuilds a wrapped loader, shards its sampler once more or reads ahead is told
+which switch to set; what it sets on the loader reaches those who fetch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, get_worker_info
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    SequentialSampler,
+    get_worker_info,
+)
 
 from loops import Numbers, wrapped
 from thresher import Full, Pruner
@@ -18,7 +24,7 @@ SWITCHES = {
     "lightning.fabric.utilities.data": "Lightning .*DataPruning.*use_distributed_sampler=False",
     "pytorch_lightning.utilities.data": "Lightning .*DataPruning.*use_distributed_sampler=False",
     "accelerate.data_loader": r"Accelerate .*integrations\.accelerate\.wrap\(accelerator",
-    "ray.train.torch.train_loop_utils": "Ray Train .*add_dist_sampler=False",
+    "ray.train.torch.train_loop_utils": "Ray Train .*move_to_device=False",
 }
 
 
@@ -45,6 +51,35 @@ def test_a_framework_that_takes_the_sampler_is_named_with_its_switch(module: str
     other = DataLoader(loader.dataset, batch_sampler=loader.batch_sampler)
     with pytest.raises(LoaderReplacedError, match=SWITCHES[module]):
         call_in(module, next, iter(other))
+
+
+def test_a_pass_by_ray_train_which_is_a_batch_ahead_of_the_loop_is_refused() -> None:
+    _, loader = wrapped()
+    name = "ray.train.torch.train_loop_utils"
+    with pytest.raises(LoaderReplacedError, match=r"Ray Train put.*ahead.*move_to_device=False"):
+        call_in(name, iter, loader)
+    for module in ("lightning.fabric.wrappers", "my_ray_script"):
+        assert next(call_in(module, iter, loader)) is not None
+
+
+def test_a_loader_that_ray_train_put_around_the_users_is_refused() -> None:
+    plain = DataLoader(Numbers(12), 3)
+    around = type("_WrappedDataLoader", (DataLoader,), {"__module__": "ray.train.torch"})
+    prepared = object.__new__(around)
+    prepared.__dict__.update(plain.__dict__)
+    with pytest.raises(LoaderReplacedError, match=r"Ray Train put around.*before .*prepare_data"):
+        Pruner(Full(), epochs=1).wrap(prepared)
+
+
+def test_what_stands_for_a_sampler_is_of_a_type_that_trainers_do_not_replace() -> None:
+    data = Numbers(12)
+    batches = BatchSampler(SequentialSampler(data), 3, drop_last=False)
+    for plain in (DataLoader(data, 3), DataLoader(data, batch_size=None, sampler=batches)):  # type: ignore[arg-type]
+        loader = Pruner(Full(), epochs=1).wrap(plain)
+        sampler: Any = loader.sampler
+        assert isinstance(sampler, DistributedSampler)
+        sampler.set_epoch(5)
+        assert len(sampler) == len(list(sampler))
 
 
 def test_anybody_else_may_look_at_the_ids_of_the_coming_pass() -> None:

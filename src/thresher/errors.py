@@ -44,7 +44,7 @@ class AlreadyWrappedError(ThresherError):
 
 
 class LoaderReplacedError(ThresherError):
-    """A framework rebuilt the wrapped loader, or put its sampler into a loader of its own."""
+    """A framework rebuilt the wrapped loader, or put it or its sampler into one of its own."""
 
 
 class DatasetChangedError(ThresherError):

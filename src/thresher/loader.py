@@ -24,7 +24,7 @@ from thresher.errors import (
 from thresher.hand import Hand
 from thresher.judging import Judge
 from thresher.progress import Feed, Progress
-from thresher.replaced import refuse_rebuilt, refuse_taken
+from thresher.replaced import refuse_reading_ahead, refuse_rebuilt, refuse_taken
 from thresher.stateful import Stateful, planned_base
 from thresher.steps import Place
 from thresher.tagging import RequestedBatches, TaggedCollate, is_bulk, iter_quietly, tagged
@@ -50,6 +50,17 @@ class PlannedSampler(DistributedSampler[Any]):
 
     def __len__(self) -> int:
         return self._course.stop(self._course.counted())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change nothing."""
+
+
+@final
+class _PlannedBatches(BatchSampler, DistributedSampler[Any]):
+    """Batches of a planned sampler in the place of a sampler, as in a loader without batch size.
+
+    A DistributedSampler by type, for the same reason.
+    """
 
     def set_epoch(self, epoch: int) -> None:
         """Change nothing."""
@@ -117,6 +128,7 @@ class PlannedLoader(DataLoader[Any]):
         return counted.num_batches(course.grid, course.stop(counted))
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        refuse_reading_ahead()
         drive = self._thresher
         progress, stop = drive.course.next_pass()
         feed = progress.feed(drive.course.grid.batch_size, stop, drive.judge)
@@ -215,8 +227,10 @@ def planned(
     attributes["_thresher"] = _Drive(course, hand, inner, batches, judge, run)
     attributes["sampler"] = sampler = PlannedSampler(course)
     if is_bulk(loader):
-        sampled = BatchSampler(sampler, grid.batch_size, grid.drop_last)
-        attributes["sampler" if loader.batch_sampler is None else "batch_sampler"] = sampled
+        is_sampler = loader.batch_sampler is None
+        kind = _PlannedBatches if is_sampler else BatchSampler
+        batched = kind(sampler, grid.batch_size, grid.drop_last)
+        attributes["sampler" if is_sampler else "batch_sampler"] = batched
     return made
 
 

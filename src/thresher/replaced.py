@@ -1,4 +1,4 @@
-"""Who rebuilds a wrapped loader, or shards it once more, and which switch stops that."""
+"""Who rebuilds a wrapped loader, shards it once more or reads ahead, and which switch stops that."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ _FRAMEWORKS = {
         "yields what is left, so skip_first_batches is not needed",
     ),
     "ray": Framework(
-        "Ray Train", "Call ray.train.torch.prepare_data_loader(loader, add_dist_sampler=False)"
+        "Ray Train",
+        "Iterate what pruner.wrap(loader) returned, in which each worker has its part already, and "
+        "move batches with batch.to(ray.train.torch.get_device()); "
+        "prepare_data_loader(loader, move_to_device=False) leaves it alone",
     ),
 }
 
@@ -80,5 +83,36 @@ def refuse_taken() -> None:
             f"{found.name} put the sampler of the wrapped loader into a loader of its own, which "
             "shards it once more and loses which sample is which",
             "the loader that pruner.wrap returned, as it is",
+            found.cure,
+        )
+
+
+def refuse_reading_ahead() -> None:
+    """Refuse a pass to a framework that fetches ahead of the loop, which then sees no ids.
+
+    Raises:
+        LoaderReplacedError: Ray Train asks.
+    """
+    found = caller()
+    if found is _FRAMEWORKS["ray"]:
+        raise LoaderReplacedError(
+            f"{found.name} put the wrapped loader into a loader of its own, which is a batch ahead "
+            "of the loop, so that nobody knows which batch is being trained",
+            "the loader that pruner.wrap returned, as it is",
+            found.cure,
+        )
+
+
+def refuse_prepared(loader: object) -> None:
+    """Refuse a loader that a framework put around the user's, and that passes over that one.
+
+    Raises:
+        LoaderReplacedError: Ray Train made it.
+    """
+    if type(loader).__module__.startswith("ray."):
+        found = _FRAMEWORKS["ray"]
+        raise LoaderReplacedError(
+            f"wrap got a loader that {found.name} put around yours",
+            "the loader you built, before ray.train.torch.prepare_data_loader",
             found.cure,
         )

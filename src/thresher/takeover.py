@@ -23,6 +23,7 @@ from thresher.errors import (
 from thresher.grid import Grid
 from thresher.loader import PlannedLoader
 from thresher.parallel.ranks import Ranks
+from thresher.replaced import refuse_prepared
 from thresher.stateful import kind_of, refuse_loaded
 
 
@@ -36,6 +37,7 @@ def taken_over(loader: Any, remainder: str | None) -> tuple[Grid, bool]:
     Raises:
         SettingError: `remainder` is neither.
         AlreadyWrappedError, IterableDatasetError, SamplerError: it cannot be driven by plans.
+        LoaderReplacedError: a framework put it around the user's.
         CheckpointError: it was told to go on where an unpruned run stopped.
     """
     if isinstance(loader, PlannedLoader):
@@ -55,6 +57,7 @@ def taken_over(loader: Any, remainder: str | None) -> tuple[Grid, bool]:
             "a map-style data set, with __getitem__ and __len__",
             "A historical method remembers each sample by its position; use a map-style data set",
         )
+    refuse_prepared(loader)
     refuse_loaded(loader)
     batches = loader.batch_sampler
     if batches is None and isinstance(loader.sampler, BatchSampler):
