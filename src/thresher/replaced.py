@@ -1,4 +1,4 @@
-"""Who rebuilds a wrapped loader, shards it once more or reads ahead, and which switch stops that."""
+"""Who rebuilds a wrapped loader, shards it or reads ahead of the loop, and the switch against it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def refuse_reading_ahead() -> None:
         LoaderReplacedError: Ray Train asks.
     """
     found = caller()
-    if found is _FRAMEWORKS["ray"]:
+    if found is not None and found is _FRAMEWORKS["ray"]:
         raise LoaderReplacedError(
             f"{found.name} put the wrapped loader into a loader of its own, which is a batch ahead "
             "of the loop, so that nobody knows which batch is being trained",

@@ -60,7 +60,7 @@ def fit(accumulation: int = 1, *, prepares: bool = False) -> Trained:
     return by_hand.trained(batches, pruner, rates, net, leftover)
 
 
-class Left(Exception):
+class LeftError(Exception):
     """A run leaves off."""
 
 
@@ -87,7 +87,7 @@ def by_the_page(log: str, saves: list[int], *, leaves: int = 0, dies: int = 0) -
         step, epoch = names["step"] + 1, pruner.epoch
         first = first or step
         if step == leaves:
-            raise Left
+            raise LeftError
         if step == dies and dies not in (first, first + 1):
             die()
         x, y = (column[rows] for column in columns)
@@ -102,7 +102,7 @@ def by_the_page(log: str, saves: list[int], *, leaves: int = 0, dies: int = 0) -
     names: dict[str, Any] = {"os": os, "tempfile": tempfile, "torch": torch, "ray": ray}
     names |= {"model": model, "optimizer": optimizer, "scheduler": scheduler, "pruner": pruner}
     names |= {"loader": loader, "epochs": EPOCHS, "train_step": train_step}
-    with suppress(Left):
+    with suppress(LeftError):
         exec(lines(saves), names)
     return by_hand.trained({}, pruner, list(rates.values()), net, 0.0)
 
