@@ -1,4 +1,4 @@
-"""Who rebuilds a wrapped loader, shards it or reads ahead of the loop, and the switch against it."""
+"""Who rebuilds a wrapped loader, shards it, or reads ahead of the loop: and how to stop that."""
 
 from __future__ import annotations
 
