@@ -24,14 +24,14 @@ def _body(name: str) -> list[str]:
     return (EXAMPLES / name).read_text().split('"""', 2)[2].splitlines()
 
 
-def images(command: list[Any]) -> tuple[float, str]:
-    """The accuracy that an example on images prints, and all that it prints."""
+def images(command: list[Any], limit: float = 180) -> tuple[float, str]:
+    """The accuracy that an example on images prints in `limit` seconds, and all that it prints."""
     done = subprocess.run(
         [*command, "--epochs", "6"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=180,
+        timeout=limit,
         check=False,
     )
     assert done.returncode == 0, done.stderr
