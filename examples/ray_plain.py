@@ -25,6 +25,19 @@ parser.add_argument("--workers", type=int, default=1)
 args = parser.parse_args()
 
 
+def network():
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 64, 10),
+    )
+
+
 def train_func(config):
     epochs, context = config["epochs"], ray.train.get_context()
     torch.manual_seed(config["seed"])
@@ -36,17 +49,7 @@ def train_func(config):
     train = TensorDataset(images[::2], labels[::2])
     test_images, test_labels = images[1::2], labels[1::2]
 
-    model = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * 64, 10),
-    )
-    model = prepare_model(model)
+    model = prepare_model(network())
     loader = DataLoader(train, batch_size=32 // context.get_world_size(), shuffle=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(train) // 32))
