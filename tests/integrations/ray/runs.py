@@ -97,7 +97,7 @@ def by_the_page(log: str, saves: list[int], *, leaves: int = 0, dies: int = 0) -
         scheduler.step()
         rates[epoch] = optimizer.param_groups[0]["lr"]
         with Path(f"{log}.{context.get_world_rank()}").open("a") as file:
-            print(json.dumps([step, epoch, ids.tolist()]), file=file)
+            file.write(json.dumps([step, epoch, ids.tolist()]) + "\n")
 
     names: dict[str, Any] = {"os": os, "tempfile": tempfile, "torch": torch, "ray": ray}
     names |= {"model": model, "optimizer": optimizer, "scheduler": scheduler, "pruner": pruner}

@@ -21,7 +21,11 @@ from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
 from integrations.ray.runs import CASES, in_worker
 
 # Of Ray's own code.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:ray",
+    "ignore:unclosed file:ResourceWarning",
+    "ignore:subprocess .* is still running:ResourceWarning",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
