@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.stand_ins import SHARED, TASKS, ag_news, cifar, made, news
+from bench.stand_ins import SHARED, TASKS, ag_news, made, news
 from thresher.bench import catalogue
 from thresher.bench.run import configure, train
 from thresher.bench.suite import Row, RunConfig
-from thresher.bench.tasks import Data, DataError, Task, fashion_mnist, task
+from thresher.bench.tasks import Data, DataError, Task, cifar10n, fashion_mnist, task
 from thresher.bench.tasks import cifar as cifar_module
 from thresher.bench.tasks.ag_news import vocabulary
 
@@ -83,7 +83,11 @@ def test_every_task_trains_on_made_up_data(name: str, data_of: Callable[[str], D
 
 REAL = {
     "fashion-mnist": 60_000,
+    "fashion-mnist-vit": 20_000,
+    "cifar10": 50_000,
+    "cifar10-vit": 20_000,
     "cifar10n": 15_000,
+    "cifar10n-worse": 15_000,
     "cifar100": 50_000,
     "ag-news": 14_547,
     "ag-news-noisy": 9_993,
@@ -92,9 +96,14 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
+def _slow_if_all_its_own(name: str) -> Any:
+    # No other task reads its file, and nothing but the number of classes is another.
+    return pytest.param(name, marks=pytest.mark.slow) if name == "cifar100" else name
+
+
+@pytest.mark.parametrize("name", [*map(_slow_if_all_its_own, REAL)])
 def test_every_task_trains_on_the_real_data(name: str) -> None:
-    is_installed = name == "fashion-mnist" and fashion_mnist.DEBIAN_FOLDER.is_dir()
+    is_installed = TASKS[name] == "fashion-mnist" and fashion_mnist.DEBIAN_FOLDER.is_dir()
     if not is_installed and not (SHARED / TASKS[name]).is_dir():
         pytest.skip("the data are not on this machine")
     chosen = task(name)
@@ -102,22 +111,25 @@ def test_every_task_trains_on_the_real_data(name: str) -> None:
     assert len(data) == REAL[name]
     check(trained(chosen, data.head(3 * BATCH, 40), epochs=3), chosen, 3 * BATCH)
     wrong = chosen.known_wrong(data)
-    share = {"cifar10n": 0.0903, "ag-news-noisy": 0.197}.get(name)
+    share = {"cifar10n": 0.0903, "cifar10n-worse": 0.402, "ag-news-noisy": 0.197}.get(name)
     assert (wrong is None) == (share is None)
     if wrong is not None:
         # Of a part of CIFAR-10N's 50,000: within four standard errors.
-        assert float(wrong.float().mean()) == pytest.approx(share, abs=0.009)
+        assert share is not None
+        error = (share * (1 - share) / len(data)) ** 0.5
+        assert float(wrong.float().mean()) == pytest.approx(share, abs=4 * error)
 
 
 @pytest.mark.parametrize(
     ("name", "epochs", "reached"),
-    [("ag-news", 12, 90.0), ("esc10", 4, 50.0), ("tinyshakespeare", 3, 3.0)],
+    [("ag-news", 8, 90.0), ("esc10", 3, 30.0), ("tinyshakespeare", 3, 3.5)],
 )
 def test_what_can_be_learned_is_learned(
     name: str, epochs: int, reached: float, data_of: Callable[[str], Data]
 ) -> None:
     chosen = task(name)
-    record = trained(chosen, data_of(name).head(300, 40), epochs=epochs, method="full")
+    size = 80 if name == "esc10" else 300
+    record = trained(chosen, data_of(name).head(size, 40), epochs=epochs, method="full")
     gain = chosen.metric.gain(record["metric"], reached)
     assert gain > 0, record["metric"]
 
@@ -169,9 +181,15 @@ def test_data_that_come_from_nowhere_ask_for_a_folder(name: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\xfd7zXZ\x00 cut off"])
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_refused_by_name(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_by_name(
+    name: str,
+    content: bytes,
+    tmp_path: Path,
+    data_of: Callable[[str], Data],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if name == "cifar10n":
-        cifar(tmp_path, "cifar10", 10)
+        monkeypatch.setattr(cifar10n, "load_cifar", lambda *_: data_of("cifar10"))
     (tmp_path / FILES[name]).write_bytes(content)
     with pytest.raises(DataError, match=rf"{re.escape(FILES[name])} is damaged or not in the"):
         task(name).load(tmp_path)
@@ -194,8 +212,11 @@ def test_news_without_text_or_class_are_refused(row: Any, tmp_path: Path) -> Non
         task("ag-news").load(tmp_path)
 
 
-def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
-    labels = cifar(tmp_path, "cifar10", 10)["train_labels"]
+def test_labels_of_other_images_are_refused(
+    tmp_path: Path, data_of: Callable[[str], Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cifar10n, "load_cifar", lambda *_: data_of("cifar10"))
+    labels = data_of("cifar10").train_labels.numpy()
     np.savez(tmp_path / "cifar10n_labels.npz", clean_label=labels[::-1], aggre_label=labels)
     with pytest.raises(DataError, match=r"clean_label is not the labels of cifar10.npz"):
         task("cifar10n").load(tmp_path)
@@ -261,8 +282,8 @@ def test_photographs_train_a_resnet_50(data_of: Callable[[str], Data]) -> None:
     chosen = task("imagenet")
     data = data_of("imagenet")
     assert len(data) == 12
-    record = trained(chosen, data.head(4, 2), epochs=1, batch=2, method="full")
-    assert record["samples_trained"] == 4
+    record = trained(chosen, data.head(2, 1), epochs=1, batch=2, method="full")
+    assert record["samples_trained"] == 2
     assert record["flops"]["forward"] == pytest.approx(2 * 4.09e9, rel=0.01)
     assert data.checksum() != data.head(11, 12).checksum()
 

@@ -116,9 +116,9 @@ TASKS = {
         title="CIFAR-100, small ResNet",
         load=partial(load, name="cifar100"),
         model=ResNet(
-            channels=3, classes=100, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
+            channels=3, classes=100, widths=(16, 32, 64), strides=(2, 2, 2), stem_stride=2
         ),
-        budget=Budget(epochs=12),
+        budget=Budget(epochs=8),
         inputs=CIFAR100,
         paper=_in_papers("CIFAR-100", 100, CIFAR100),
     ),
