@@ -60,6 +60,12 @@ def test_every_task_that_reads_files_is_tried_here() -> None:
     assert set(TASKS) == set(catalogue.TASKS) - {"digits"}
 
 
+def test_a_task_is_a_short_file() -> None:
+    folder = Path(catalogue.__file__).parent / "tasks"
+    for path in folder.glob("[a-z]*.py"):
+        assert len(path.read_text().splitlines()) <= 120, path.name
+
+
 def check(record: dict[str, Any], chosen: Task, size: int) -> None:
     assert json.loads(json.dumps(record, allow_nan=False))["measure"]["name"] == chosen.metric.name
     assert 2 * size < record["samples_trained"] < 3 * size

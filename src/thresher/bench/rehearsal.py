@@ -66,6 +66,8 @@ def rehearse(options: Options, console: Console) -> int:
                 device=options.device,
                 threads=1,
             )
+            # So few samples, pruned, need not fill a batch.
+            config = replace(config, drop_last=None)
             try:
                 record = train(config, task, part, _unseen)
             except Exception as error:  # whatever it is, it is what the row would end with
