@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from thresher.bench import run, tasks
+from thresher.bench import rehearsal, tasks
 from thresher.cli import main
 
 
@@ -37,14 +37,14 @@ def test_every_row_is_tried_and_nothing_is_written(
 def test_a_row_that_would_fail_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = run.train
+    train = rehearsal.train
 
     def failing(config: Any, *rest: Any) -> Any:
         if config.method == "repb":
             raise ValueError("no luck")
         return train(config, *rest)
 
-    monkeypatch.setattr(run, "train", failing)
+    monkeypatch.setattr(rehearsal, "train", failing)
     assert main(["compare", "--dry-run", "--methods", "repb"]) == 1
     shown = capsys.readouterr().out
     assert "  repb 0.5: failed: ValueError: no luck\n" in shown
@@ -56,7 +56,7 @@ def test_few_samples_need_not_fill_a_batch(
 ) -> None:
     digits = tasks.task("digits")
     strict = replace(digits, budget=replace(digits.budget, drop_last=True))
-    monkeypatch.setattr(tasks, "task", lambda _: strict)
+    monkeypatch.setattr(rehearsal, "find_task", lambda _: strict)
     assert main(["compare", "--dry-run", "--methods", "repb", "--prune-ratio", "0.9"]) == 0
     assert "4 of 4 rows can be trained." in capsys.readouterr().out
 
