@@ -18,6 +18,7 @@ from thresher.bench.run import configure, train
 from thresher.bench.suite import Row, RunConfig
 from thresher.bench.tasks import Data, Task, fashion_mnist, task
 from thresher.bench.words import vocabulary
+from thresher.errors import ThresherError
 
 BATCH = 16
 
@@ -121,6 +122,34 @@ def test_what_can_be_learned_is_learned(
     record = trained(chosen, data_of(name).head(size, 40), epochs=epochs, method="full")
     gain = chosen.metric.gain(record["metric"], reached)
     assert gain > 0, record["metric"]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *[("ag-news", "el2n"), ("ag-news", "k-center-greedy"), ("ag-news", "forgetting")],
+        *[("ag-news", "importance-sampling"), ("ag-news", "kakurenbo")],
+        *[("tinyshakespeare", "el2n"), ("tinyshakespeare", "static-random")],
+        *[("tinyshakespeare", "selective-backprop"), ("tinyshakespeare", "omission")],
+        *[("tinyshakespeare", "kakurenbo"), ("fashion-mnist-vit", "herding")],
+    ],
+)
+def test_methods_of_every_family_train_on_what_is_no_picture(
+    name: str, method: str, data_of: Callable[[str], Data]
+) -> None:
+    part = data_of(name).head(3 * BATCH, 10)
+    record = trained(task(name), part, epochs=3, method=method)
+    assert 0 < record["samples_trained"] <= 9 * BATCH
+    assert math.isfinite(record["metric"])
+
+
+@pytest.mark.parametrize("method", ["forgetting", "deepfool", "herding"])
+def test_what_a_text_of_characters_cannot_tell_is_refused(
+    method: str, data_of: Callable[[str], Data]
+) -> None:
+    part = data_of("tinyshakespeare").head(3 * BATCH, 10)
+    with pytest.raises(ThresherError, match="expected"):
+        trained(task("tinyshakespeare"), part, epochs=3, method=method)
 
 
 @pytest.mark.parametrize(
