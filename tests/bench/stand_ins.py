@@ -52,8 +52,8 @@ def _fashion_mnist(folder: Path) -> None:
             (folder / f"{prefix}-{name}-ubyte").write_bytes(header + array.tobytes())
 
 
-def cifar(folder: Path, name: str, classes: int) -> dict[str, Any]:
-    """Write images of one colour a class; return what was written."""
+def _cifar(folder: Path, name: str, classes: int) -> Any:
+    """Write images of one colour a class; return the training labels."""
     pixels = np.repeat(_COLOURS[np.arange(500) % classes], 32, axis=0)
     picture = Image.fromarray(np.repeat(pixels[:, None], 32, axis=1))
     strip = io.BytesIO()
@@ -65,11 +65,11 @@ def cifar(folder: Path, name: str, classes: int) -> dict[str, Any]:
         arrays[f"{split}_offsets"] = np.arange(count + 1) * len(strip.getvalue())
         arrays[f"{split}_labels"] = (np.arange(num) % classes).astype(np.uint8)
     np.savez(folder / f"{name}.npz", **arrays)
-    return arrays
+    return arrays["train_labels"]
 
 
 def _cifar10(folder: Path) -> None:
-    clean = cifar(folder, "cifar10", 10)["train_labels"]
+    clean = _cifar(folder, "cifar10", 10)
     noisy = np.where(np.arange(len(clean)) % 5 == 0, (clean + 1) % 10, clean)
     labels = {"clean_label": clean, "aggre_label": noisy, "worse_label": noisy}
     np.savez(folder / "cifar10n_labels.npz", **labels)
@@ -127,7 +127,7 @@ def _imagenet(folder: Path) -> None:
 _MAKERS: dict[str, Any] = {
     "fashion-mnist": _fashion_mnist,
     "cifar10": _cifar10,
-    "cifar100": lambda folder: cifar(folder, "cifar100", 100),
+    "cifar100": lambda folder: _cifar(folder, "cifar100", 100),
     "ag_news": lambda folder: ag_news(folder, news()),
     "esc10": _esc10,
     "tinyshakespeare": _tinyshakespeare,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from thresher.bench import run
+from thresher.bench import rehearsal, tasks
 from thresher.cli import main
 
 
@@ -36,18 +37,28 @@ def test_every_row_is_tried_and_nothing_is_written(
 def test_a_row_that_would_fail_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = run.train
+    train = rehearsal.train
 
     def failing(config: Any, *rest: Any) -> Any:
         if config.method == "repb":
             raise ValueError("no luck")
         return train(config, *rest)
 
-    monkeypatch.setattr(run, "train", failing)
+    monkeypatch.setattr(rehearsal, "train", failing)
     assert main(["compare", "--dry-run", "--methods", "repb"]) == 1
     shown = capsys.readouterr().out
     assert "  repb 0.5: failed: ValueError: no luck\n" in shown
     assert "3 of 4 rows can be trained." in shown
+
+
+def test_few_samples_need_not_fill_a_batch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = tasks.task("digits")
+    strict = replace(digits, budget=replace(digits.budget, drop_last=True))
+    monkeypatch.setattr(rehearsal, "find_task", lambda _: strict)
+    assert main(["compare", "--dry-run", "--methods", "repb", "--prune-ratio", "0.9"]) == 0
+    assert "4 of 4 rows can be trained." in capsys.readouterr().out
 
 
 def test_no_paper_trains_the_smoke_test(capsys: pytest.CaptureFixture[str]) -> None:

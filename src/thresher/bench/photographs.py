@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from thresher.bench.images import channel_values, normalised
+from thresher.bench.tasks._task import DataError
 from thresher.draws import Draws
 
 _THREADS = 8
@@ -169,10 +170,16 @@ def _cut(path: Path, drawn: np.ndarray | None, size: int) -> np.ndarray:
     """Return a part of a photograph, scaled to (size, size, 3), uint8."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        whole = picture.convert("RGB")
+    try:
+        with Image.open(path) as picture:
+            whole = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:  # as Pillow refuses, by kind of damage
+        raise DataError(
+            f"{path} cannot be read as a photograph ({type(error).__name__}: {error})",
+            cure="Fetch it again, or take it out of its folder",
+        ) from error
     box = middle(*whole.size) if drawn is None else part(*whole.size, *map(float, drawn[:4]))
-    return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box))
+    return np.array(whole.resize((size, size), Image.Resampling.BILINEAR, box))
 
 
 def middle(width: int, height: int) -> Box:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from thresher.bench.suite import asked_rows, reference_epochs
+import torch
+
+from thresher.bench.costs import flops_of
+from thresher.bench.run import configure, load, require_device, train, warm_up
+from thresher.bench.suite import Row, asked_rows, reference_epochs
+from thresher.bench.table import duration
+from thresher.bench.tasks import Data, Task
+from thresher.bench.tasks import task as find_task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,63 +34,62 @@ def rehearse(options: Options, console: Console) -> int:
     Raises:
         ThresherError: nothing can be trained at all.
     """
-    import torch
-
-    from thresher.bench.costs import flops_of
-    from thresher.bench.run import configure, load, require_device, train, warm_up
-    from thresher.bench.table import duration
-    from thresher.bench.tasks import task as find_task
-
     require_device(options.device)
     task = find_task(options.full_task)
     data = load(task, options.data)
-    epochs = options.epochs or task.budget.epochs
     batch_size = options.batch_size or task.budget.batch_size
-    part = data.head(BATCHES * batch_size, batch_size)
     rows = asked_rows(options.methods, options.prune_ratio, options.step_exponent)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    flops = flops_of(task, data)
     say(
-        f"{task.title}: {len(data):,} samples, {epochs} epochs in full, batches of {batch_size}, "
-        f"{flops.step / 1e6:,.1f} MFLOPs a sample. Each row trains {BATCHES} batches now."
+        f"{task.title}: {len(data):,} samples, {_epochs(options, task)} epochs in full, batches of "
+        f"{batch_size}, {flops_of(task, data).step / 1e6:,.1f} MFLOPs a sample. "
+        f"Each row trains {BATCHES} batches now."
     )
-    threads = torch.get_num_threads()
-    failed = 0
+    threads, failed = torch.get_num_threads(), 0
     try:
         torch.set_num_threads(1)
-        warm_up(task, part, batch_size, options.device)
+        warm_up(task, data.head(batch_size, 1), batch_size, options.device)
         for row in rows:
-            config = configure(
-                task,
-                row,
-                data="",
-                epochs=EPOCHS,
-                batch_size=batch_size,
-                seed=options.seeds[0],
-                device=options.device,
-                threads=1,
-            )
             try:
-                record = train(config, task, part, _unseen)
+                say(f"  {row}: {_tried(row, options, task, data, batch_size)}")
             except Exception as error:  # whatever it is, it is what the row would end with
                 failed += 1
                 say(f"  {row}: failed: {type(error).__name__}: {error}")
-                continue
-            each = record["seconds"]["training"] / record["samples_trained"]
-            length = reference_epochs(row.method, epochs)
-            real = replace(config, epochs=epochs, reference_epochs=length)
-            whole = real.expected_epochs * len(data) * each
-            say(
-                f"  {row}: {record['samples_trained']:,} samples trained, "
-                f"{1000 * each * batch_size:,.1f} ms a step; all of it about {duration(whole)}"
-            )
     finally:
         torch.set_num_threads(threads)
     say(f"{len(rows) - failed} of {len(rows)} rows can be trained. Nothing was written.")
     return 1 if failed else 0
+
+
+def _epochs(options: Options, task: Task) -> int:
+    return options.epochs or task.budget.epochs
+
+
+def _tried(row: Row, options: Options, task: Task, data: Data, batch_size: int) -> str:
+    """Train a row a little; return what is to be said about it."""
+    config = configure(
+        task,
+        row,
+        data="",
+        epochs=EPOCHS,
+        batch_size=batch_size,
+        seed=options.seeds[0],
+        device=options.device,
+        threads=1,
+    )
+    part = data.head(BATCHES * batch_size, batch_size)
+    # So few samples, pruned, need not fill a batch.
+    record = train(replace(config, drop_last=None), task, part, _unseen)
+    each = record["seconds"]["training"] / record["samples_trained"]
+    step, epochs = 1000 * each * batch_size, _epochs(options, task)
+    real = replace(config, epochs=epochs, reference_epochs=reference_epochs(row.method, epochs))
+    return (
+        f"{record['samples_trained']:,} samples trained, {step:,.1f} ms a step; "
+        f"all of it about {duration(real.expected_epochs * len(data) * each)}"
+    )
 
 
 def _unseen(_epochs: int, _metric: float) -> None:

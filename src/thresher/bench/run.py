@@ -14,7 +14,7 @@ import torch
 
 from thresher.accounting import Report
 from thresher.bench.catalogue import build_method
-from thresher.bench.costs import flops_in_record, flops_of
+from thresher.bench.costs import Flops, flops_in_record, flops_of
 from thresher.bench.reference import Cost, References
 from thresher.bench.suite import Row, RunConfig, reference_epochs
 from thresher.bench.tasks import Data, Task
@@ -92,6 +92,8 @@ def train(
         references: of this process; None trains the reference of a static method for it alone.
     """
     epochs: list[_Epoch] = []
+    # First, so that a model that cannot be counted fails before it is trained.
+    each = flops_of(task, data)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ThresherWarning)
         method, cost = build_method(config.method, config.prune_ratio, config.seed), None
@@ -106,19 +108,19 @@ def train(
             progress(number + 1, metric)
     notes = dict.fromkeys(str(warning.message) for warning in said)
     record = _record(config, data, parts, epochs, list(notes))
-    return _with_costs(record, task, data, cost or Cost())
+    record["measure"] = task.metric.in_record()
+    return _with_costs(record, each, len(data) * config.epochs, cost or Cost())
 
 
-def _with_costs(record: dict[str, Any], task: Task, data: Data, cost: Cost) -> dict[str, Any]:
+def _with_costs(record: dict[str, Any], each: Flops, visits: int, cost: Cost) -> dict[str, Any]:
     """Return a record with what its subset cost, and with all operations and seconds in sum."""
-    visits = len(data) * record["config"]["epochs"]
     forwards = record["extra_forwards"] + cost.forwards
     is_chosen_once = cost != Cost()
     seconds = record["seconds"] | (cost.in_record() if is_chosen_once else {})
     parts = ("reference", "collecting", "selecting", "training", "evaluation")
     total = math.fsum(seconds.get(part, 0.0) for part in parts)
     flops = flops_in_record(
-        flops_of(task, data),
+        each,
         trained=record["samples_trained"],
         scored=forwards,
         reference=cost.trained,
@@ -131,7 +133,6 @@ def _with_costs(record: dict[str, Any], task: Task, data: Data, cost: Cost) -> d
             "extra_forwards": forwards,
             "seconds": seconds | {"total": round(total, 4)},
             "flops": flops,
-            "measure": task.metric.in_record(),
         }
     )
 

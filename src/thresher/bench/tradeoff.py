@@ -84,7 +84,7 @@ def _unturned(value: float, _place: int) -> str:
 def _axis(metric: Metric) -> str:
     if metric.higher_is_better:
         return f"test {metric.name} of the last epoch, {metric.unit}"
-    return f"{metric.name} on the test split, last epoch (down the axis is worse)"
+    return f"test {metric.name}, last epoch (up is better)"
 
 
 def _ends(line: Line) -> tuple[float, float]:

@@ -6,20 +6,18 @@ Sources: Zhang, Zhao and LeCun, "Character-level Convolutional Networks for Text
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from thresher.bench.attention import TextTransformer
 from thresher.bench.tasks._files import given, json_lines, reading
 from thresher.bench.tasks._task import Budget, Task
-from thresher.bench.texts import PADDING, UNKNOWN, Sequences, Tokens
+from thresher.bench.texts import Sequences, Tokens
+from thresher.bench.words import tokens, vocabulary
 
 _WORDS, _LENGTH = 8_000, 40
 _CLASSES = ("World", "Sports", "Business", "Sci/Tech")
@@ -48,12 +46,12 @@ def load(folder: Path | None, *, noisy: bool) -> Tokens:
             _require_rows(rows[name])
     train = [row for row in rows[_TRAIN] if not noisy or row.get("noisy_label") is not None]
     texts = [row["text"] for row in train]
-    words = vocabulary(texts)
+    words = vocabulary(texts, _WORDS)
     clean = torch.tensor([row["label"] for row in train])
     return Tokens(
-        train_tokens=tokens(texts, words),
+        train_tokens=tokens(texts, words, _LENGTH),
         train_labels=torch.tensor([row["noisy_label"] for row in train]) if noisy else clean,
-        test_tokens=tokens([row["text"] for row in rows[_TEST]], words),
+        test_tokens=tokens([row["text"] for row in rows[_TEST]], words, _LENGTH),
         test_labels=torch.tensor([row["label"] for row in rows[_TEST]]),
         texts=tuple(texts),
         clean_labels=clean if noisy else None,
@@ -69,32 +67,6 @@ def _require_rows(rows: Sequence[dict[str, Any]]) -> None:
         for kind, label, noisy in kinds
     ):
         raise ValueError("every line needs a text and a label from 0 to 3")
-
-
-def split(text: str) -> list[str]:
-    """Return the words and numbers of a text.
-
-    Example:
-        >>> split("Oil at $50, again")
-        ['oil', 'at', '50', 'again']
-    """
-    return re.findall(r"[^\W\d_]+|\d+", text.lower())
-
-
-def vocabulary(texts: Sequence[str]) -> dict[str, int]:
-    """Return the most frequent words, each with its number; equally frequent ones by spelling."""
-    counts = Counter(word for text in texts for word in split(text))
-    frequent = sorted(counts, key=lambda word: (-counts[word], word))[: _WORDS - 2]
-    return {word: number for number, word in enumerate(frequent, start=2)}
-
-
-def tokens(texts: Sequence[str], words: dict[str, int]) -> Tensor:
-    """Return the numbers of the first words of each text, int16, padded at the end."""
-    numbers = torch.full((len(texts), _LENGTH), PADDING, dtype=torch.int16)
-    for row, text in zip(numbers, texts, strict=True):
-        found = [words.get(word, UNKNOWN) for word in split(text)[:_LENGTH]] or [UNKNOWN]
-        row[: len(found)] = torch.tensor(found, dtype=torch.int16)
-    return numbers
 
 
 def _task(name: str, title: str, *, noisy: bool) -> Task:

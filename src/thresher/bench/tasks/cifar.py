@@ -5,20 +5,15 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
 from thresher.bench.tasks._files import found, reading
 from thresher.bench.tasks._hub import from_hub
+from thresher.bench.tasks._strips import read_strips
 from thresher.bench.tasks._task import Budget, Paper, Task
 
 _LABELS = {"cifar10": "label", "cifar100": "fine_label"}
@@ -44,36 +39,6 @@ def load(folder: Path | None, name: str) -> Images:
     path = found(folder, f"{name}.npz", inside=name, cure=cure)
     with reading(path, cure=cure):
         return read_strips(path)
-
-
-def read_strips(path: Path) -> Images:
-    """Return the images of an npz file of WebP strips."""
-    from PIL import Image
-
-    parts: dict[str, Any] = {}
-    # numpy leaves its own handle open when the file is no zip file.
-    with path.open("rb") as file, np.load(file) as npz:
-        step = int(npz["quant_step"])
-        for split, num in (("train", 50_000), ("test", 10_000)):
-            blob, offsets = npz[f"{split}_webp"].tobytes(), npz[f"{split}_offsets"].tolist()
-            images = np.empty((num, 32, 32, 3), np.uint8)
-            done = 0
-            for begin, end in pairwise(offsets):
-                strip: Any = np.asarray(Image.open(io.BytesIO(blob[begin:end])).convert("RGB"))
-                strip = strip.reshape(-1, 32, 32, 3)
-                images[done : done + len(strip)] = strip
-                done += len(strip)
-            labels = npz[f"{split}_labels"]
-            if done != num or labels.shape != (num,):
-                raise ValueError(f"{done} images and {len(labels)} labels in {split}, not {num}")
-            if step != 1:
-                np.minimum(images.astype(np.uint16) * step, 255, out=images, casting="unsafe")
-            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-            parts[f"{split}_images"] = pixels
-            parts[f"{split}_labels"] = torch.from_numpy(labels).long()
-        if "classes" in npz:
-            parts["class_names"] = tuple(map(str, npz["classes"]))
-    return Images(**parts)
 
 
 CIFAR10 = Pictures(mean=(125.3, 123.0, 113.9), std=(63.0, 62.1, 66.7), shift=2)
@@ -116,9 +81,9 @@ TASKS = {
         title="CIFAR-100, small ResNet",
         load=partial(load, name="cifar100"),
         model=ResNet(
-            channels=3, classes=100, widths=(32, 64, 128), strides=(2, 2, 2), stem_stride=2
+            channels=3, classes=100, widths=(16, 32, 64), strides=(2, 2, 2), stem_stride=2
         ),
-        budget=Budget(epochs=12),
+        budget=Budget(epochs=8),
         inputs=CIFAR100,
         paper=_in_papers("CIFAR-100", 100, CIFAR100),
     ),
