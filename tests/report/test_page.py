@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from report.made_up import HOSTILE, a_comparison, a_run, with_samples, written
+from thresher.bench.metrics import ACCURACY
 from thresher.bench.report import page as pages
 from thresher.bench.report import specimens
 from thresher.bench.report.command import Request, report
@@ -147,7 +148,7 @@ def infested(text: str) -> list[dict[str, Any]]:
     other: dict[str, Any] = {
         "task": text, "data": text, "model": text, "notes": [text], "commit": text,
         "versions": {text: text}, "machine": {text: text},
-        "measure": {"name": text, "unit": text, "points": text},
+        "measure": ACCURACY.in_record() | {"name": text, "unit": text, "points": text},
     }  # fmt: skip
     records = a_comparison(**other)
     return records + [a_run(text, 0.5, seed, 80.0, **other) for seed in range(3)]
@@ -272,8 +273,9 @@ def test_the_command_refuses_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(written(a_comparison(seeds=1), tmp_path / "runs"))
+    (tmp_path / "empty").mkdir()
     for arguments, told in {
-        (str(tmp_path),): "has no runs.jsonl",
+        (str(tmp_path / "empty"),): "no runs.jsonl and no runs.jsonl.xz",
         (folder, "--format", "pdf"): "--format pdf; expected: one of html, markdown, csv, json",
         (folder, "--margin", "0"): "--margin 0; expected: more than 0",
         (folder, "--out", str(tmp_path / "no" / "x.html")): "cannot be written",

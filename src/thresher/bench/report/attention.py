@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -68,12 +67,12 @@ class Suspicion:
     precision: Mapping[int, float]
 
 
-def counted(group: Together, view: View, folder: Path, data: Data | None) -> list[Counted]:
+def counted(group: Together, view: View, data: Data | None) -> list[Counted]:
     """Return the counts of every row of a view of which samples are kept."""
     found: list[Counted] = []
     for shown in view.shown:
         run = next(iter(group.records[shown.line.row].values()))
-        samples = read(run["config"], folder)
+        samples = read(run["config"], group.folder)
         if samples is None or len(samples.visits) != group.num_samples:
             continue
         visits = Visits(
