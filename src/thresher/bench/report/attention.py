@@ -16,6 +16,7 @@ from thresher.bench.report.runs import Together
 from thresher.bench.report.specimens import Data, Specimen
 from thresher.bench.report.views import Shown, View, percent
 from thresher.diagnostics import Visits
+from thresher.diagnostics.samples import by_excess
 
 _PICTURES = 8
 """Samples shown at either end."""
@@ -137,11 +138,12 @@ def _histogram(shown: Shown, samples: Samples) -> Chart:
 
 def suspicions(rows: Sequence[Counted], data: Data | None) -> list[Suspicion]:
     """Return the most suspected samples of each row, and how right the suspicion is if known."""
+    wrong = None if data is None else data.wrong
     return [
         Suspicion(
             shown=row.shown,
             first=_first(row, data) if data is not None and _is_asked(row) else [],
-            precision=precision(row.samples.suspects(), data.wrong) if data is not None else {},
+            precision=precision(by_excess(row.samples.excess), wrong),
         )
         for row in rows
         if np.isfinite(row.samples.excess).any()
@@ -155,7 +157,7 @@ def _is_asked(row: Counted) -> bool:
 
 
 def _first(row: Counted, data: Data) -> list[Specimen]:
-    ids = row.samples.suspects()[:_SUSPECTS]
+    ids = by_excess(row.samples.excess)[:_SUSPECTS]
     return [
         data.specimen(int(each), f"excess {float(row.samples.excess[each]):+.1f}") for each in ids
     ]

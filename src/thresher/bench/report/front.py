@@ -47,6 +47,10 @@ def fronts(lines: Sequence[Line], measure: Metric, margin: float) -> list[Chart]
         "samples": "samples trained, % of full training",
         "time": "training time, % of full training",
     }
+    if not any(math.isnan(line.flops) for line in lines):
+        # They count what was only scored, too.
+        costs = {"flops": lambda line: 100 * line.flops, "time": costs["time"]}
+        words["flops"] = "operations (FLOPs), % of full training"
     return [_chart(lines, cost, words[name], measure, margin) for name, cost in costs.items()]
 
 
