@@ -9,7 +9,7 @@ import pytest
 
 from report import chromium
 from report.made_up import HOSTILE, a_comparison, with_samples, written
-from report.test_page import Texts, fidelity, infested
+from report.parsed import Texts, fidelity, infested
 from thresher.bench.report import page as pages
 from thresher.bench.report.command import Request, report
 from thresher.bench.report.specimens import Data

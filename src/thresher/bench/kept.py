@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import numpy as np
-
 from thresher.drafts import drafted
 
 if TYPE_CHECKING:
-    # The store imports this module, and --help the store: it has to answer without torch.
+    # The store imports this module, and --help the store: it has to answer without numpy and torch.
+    import numpy as np
+
     from thresher.diagnostics import SampleRecorder
 
 FOLDER = "samples"
@@ -58,6 +58,8 @@ def packed(recorder: SampleRecorder, seed: int) -> str | None:
 
     Excess is kept in steps of 1/32.
     """
+    import numpy as np
+
     visits, excess = recorder.visits, recorder.excess.numpy()
     if len(excess) > MOST_SAMPLES:
         return None
@@ -95,6 +97,8 @@ def stored(record: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def read(config: Mapping[str, Any], folder: Path) -> Samples | None:
     """Return what is kept of a row; None if there is nothing, or nothing that can be read."""
+    import numpy as np
+
     try:
         # Opened here, as numpy leaves a file open that turns out to be no archive.
         with path_of(config, folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:

@@ -88,6 +88,7 @@ def changed(difference: float, measure: Metric) -> str:
     """Return a difference as a person says it.
 
     Example:
+        >>> from thresher.bench.metrics import ACCURACY
         >>> changed(-0.33, ACCURACY), changed(0.1, ACCURACY), changed(0.0, ACCURACY)
         ('lost 0.33 points', 'gained 0.10 points', 'lost nothing')
     """
