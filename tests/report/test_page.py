@@ -1,5 +1,7 @@
 """The page: whole, closed to the outside, and nothing in the data makes markup of it."""
 
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from report.made_up import HOSTILE, a_comparison, a_run, with_samples, written
 from report.parsed import Parsed, Pictures, Texts, fidelity, infested
@@ -219,11 +222,6 @@ def test_a_damaged_line_is_told_by_the_command_and_on_the_page(
 
 
 def test_a_picture_is_a_png_of_its_pixels() -> None:
-    import base64
-    import io
-
-    from PIL import Image
-
     for channels in (1, 3):
         pixels = torch.zeros(channels, 8, 12, dtype=torch.uint8)
         pixels[:, 2, 3] = 255
@@ -234,6 +232,16 @@ def test_a_picture_is_a_png_of_its_pixels() -> None:
             bright = np.asarray(image.convert("L")) > 128
         assert bright.sum() == 144
         assert bright[24:36, 36:48].all()
+
+
+def test_pictures_of_few_shades_of_grey_are_not_black() -> None:
+    class Dark(Pictures):
+        def shown(self, sample: int) -> torch.Tensor:
+            return torch.full((1, 8, 8), sample % 17, dtype=torch.uint8)
+
+    uri = Data(Dark(), None).specimen(15, "").picture
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert np.asarray(image.convert("L")).min() > 250
 
 
 def test_a_long_text_is_cut_and_a_short_one_is_not() -> None:

@@ -47,14 +47,12 @@ class Bar(NamedTuple):
         shown: the row.
         seconds: in all, mean over seeds; evaluation is apart.
         evaluation: its seconds.
-        share: of full training's time, NaN where there is none.
         parts: from the left; without those that took nothing.
     """
 
     shown: Shown
     seconds: float
     evaluation: float
-    share: float
     parts: list[Part]
 
 
@@ -95,7 +93,7 @@ def bars(group: Together, view: View) -> list[Bar]:
             start += width
         total = _mean(charged(run) for run in runs)
         evaluation = _mean(run["seconds"].get("evaluation", 0.0) for run in runs)
-        found.append(Bar(each, total, evaluation, each.line.time_share, pieces))
+        found.append(Bar(each, total, evaluation, pieces))
     return found
 
 
