@@ -46,6 +46,17 @@ def test_the_log_says_what_an_epoch_aimed_at() -> None:
     assert [metrics["target"] for metrics in calls] == [pytest.approx(0.4)] * 4
 
 
+def test_the_report_tells_of_the_last_epoch_what_the_log_is_told_of_the_others() -> None:
+    calls: list[dict[str, float]] = []
+    pruner = run(RandomPruning(prune_ratio=0.4), log=lambda metrics, step: calls.append(metrics))
+    last = pruner.report().metrics()
+    assert last["epoch"] == 4
+    assert last["trained_ratio"] == pytest.approx(0.6, abs=0.02)
+    # Facts of the method's own, such as the target, are in no row.
+    assert last.keys() == calls[-1].keys() - {"target"}
+    assert Pruner(Full(), epochs=1).report().metrics() == {}
+
+
 def test_looking_at_a_coming_epoch_does_not_log_it() -> None:
     calls: list[int] = []
     pruner = Pruner(Full(), epochs=3, log=lambda metrics, step: calls.append(step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,12 @@ def test_no_time_is_claimed_where_candidates_were_scored() -> None:
         pruner.reduce(losses)
     assert "about" not in bar.text
     assert "saved" in bar.text
+
+
+def test_without_rich_the_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(ImportError, match="pip install rich"):
+        progress_bar([], Pruner(Full(), epochs=1))
 
 
 def test_what_stops_a_loop_goes_through() -> None:

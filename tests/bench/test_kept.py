@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thresher.bench import kept
-from thresher.bench.kept import Kept, Samples, path_of, read, stored
+from thresher.bench.kept import Samples, packed, path_of, read, stored
 from thresher.bench.run import configure, train
 from thresher.bench.store import Store
 from thresher.bench.suite import Row
 from thresher.bench.tasks import task
+from thresher.diagnostics import SampleRecorder
+from thresher.diagnostics.samples import by_excess
+from thresher.errors import SettingError
 
 TASK = task("digits")
 IMAGES = TASK.load(None)
@@ -57,7 +60,7 @@ epochs_of_batches = st.lists(
 def test_visits_and_excess_are_what_their_definition_says(
     epochs: list[list[list[tuple[int, float]]]],
 ) -> None:
-    one = Kept(7)
+    one = SampleRecorder(7)
     visits, excess = [0] * 7, [0.0] * 7
     for batches in epochs:
         for batch in batches:
@@ -68,7 +71,7 @@ def test_visits_and_excess_are_what_their_definition_says(
         for sample, loss in everything:
             visits[sample] += 1
             excess[sample] += loss - sum(other for _, other in everything) / len(everything)
-    found = unpacked(one.packed(seed=3))
+    found = unpacked(packed(one, seed=3))
     assert found.visits.tolist() == visits
     assert (found.seed, found.epochs) == (3, len(epochs))
     means = [
@@ -79,18 +82,22 @@ def test_visits_and_excess_are_what_their_definition_says(
 
 
 def test_a_broken_loss_counts_as_a_visit_and_spoils_nobodys_excess() -> None:
-    one = Kept(3)
+    one = SampleRecorder(3)
     one.take(np.array([0, 1, 2]), torch.tensor([1.0, np.nan, 3.0]))
     one.close_epoch()
-    found = unpacked(one.packed(0))
+    found = unpacked(packed(one, 0))
     assert found.visits.tolist() == [1, 1, 1]
     np.testing.assert_array_equal(found.excess, np.float16([-1, np.nan, 1]))
 
 
 def test_suspects_are_in_the_order_of_excess_and_the_untrained_come_last() -> None:
-    excess = np.float16([0.5, np.nan, 2.0, 0.5, -1.0])
-    samples = Samples(visits=np.ones(5, np.uint16), excess=excess, seed=0, epochs=1)
-    assert samples.suspects().tolist() == [2, 0, 3, 4, 1]
+    one = SampleRecorder(5)
+    one.take(np.array([0, 2, 3, 4]), torch.tensor([2.0, 5.0, 2.0, 1.0]))
+    one.close_epoch()
+    assert one.suspects().tolist() == [2, 0, 3, 4, 1]
+    assert one.visits.counts.tolist() == [1, 0, 1, 1, 1]
+    with pytest.raises(SettingError, match="1 sample or more"):
+        SampleRecorder(0)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +122,7 @@ def test_wrong_labels_are_suspected_first() -> None:
         TASK, Row("full"), data="", epochs=6, batch_size=64, seed=0, device="cpu", threads=1
     )
     record = train(config, TASK, replace(IMAGES, train_labels=labels), lambda *_: None)
-    first = unpacked(record["samples"]).suspects()[:45]
+    first = by_excess(unpacked(record["samples"]).excess)[:45]
     # Chance finds 45·45/899, about 2.3 with a standard deviation of 1.5.
     assert len(set(first.tolist()) & set(wrong.tolist())) > 30
 
@@ -167,11 +174,11 @@ def test_large_data_sets_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_fifty_thousand_samples_take_less_than_a_tenth_of_a_megabyte() -> None:
-    draws, one = np.random.default_rng(0), Kept(50_000)
+    draws, one = np.random.default_rng(0), SampleRecorder(50_000)
     for _ in range(10):
         ids = draws.choice(50_000, 25_000, replace=False)
         one.take(ids, torch.from_numpy(draws.exponential(size=25_000)))
         one.close_epoch()
-    text = one.packed(0)
+    text = packed(one, 0)
     assert text is not None
     assert len(base64.b64decode(text)) < 100_000

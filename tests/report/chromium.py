@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Browser:
         self.call("Page.navigate", url=page.resolve().as_uri())
         while not self.seen("Page.loadEventFired"):
             self.events.append(self._next())
-        self.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+        time.sleep(0.1)  # not by a script of the page's: they may be switched off
 
     def evaluate(self, script: str) -> Any:
         """Return what a script comes to on the page."""

@@ -9,7 +9,7 @@ import pytest
 
 from report import chromium
 from report.made_up import HOSTILE, a_comparison, with_samples, written
-from report.test_page import Texts, fidelity, infested
+from report.parsed import Texts, fidelity, infested
 from thresher.bench.report import page as pages
 from thresher.bench.report.command import Request, report
 from thresher.bench.report.specimens import Data
@@ -26,6 +26,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Brows
     assert command is not None
     with chromium.browser(command, tmp_path_factory.mktemp("profile")) as one:
         yield one
+
+
+WIDER = """
+document.documentElement.scrollWidth <= innerWidth ? [] :
+  [...document.querySelectorAll("body *")]
+    .filter((each) => !each.closest(".scroll") && each.getBoundingClientRect().right > innerWidth)
+    .map((each) => `${each.tagName} ${each.getAttribute("class")} ${each.textContent.slice(0, 40)}`)
+"""
+"""What is wider than the screen, and not in a box of its own that scrolls."""
 
 
 def a_page(folder: Path, records: list[dict[str, Any]]) -> Path:
@@ -58,7 +67,7 @@ def test_a_page_fits_loads_nothing_and_says_nothing_to_the_console(
     page = a_page(tmp_path, records)
     browser.open(page, width=width, dark=dark)
     check_silent(browser, page)
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate(WIDER) == []
     ground = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(21, 23, 26)" if dark else "rgb(252, 252, 250)")
 
@@ -85,9 +94,13 @@ CONTRASTS = """
     }
     const colour = element.closest("svg") ? style.fill : style.color;
     const a = value(colour).luminance;
-    const b = value(getComputedStyle(ground ?? document.body).backgroundColor).luminance;
+    // A number in a point has that point behind it.
+    const behind = element.matches("svg .number")
+      ? getComputedStyle(element.previousElementSibling).fill
+      : getComputedStyle(ground ?? document.body).backgroundColor;
+    const b = value(behind).luminance;
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) found.push(`${element.tagName}.${element.className} ${ratio}`);
+    if (ratio < 4.5) found.push(`${element.tagName}.${element.getAttribute("class")} ${ratio}`);
   }
   return [...new Set(found)];
 })()
@@ -129,11 +142,11 @@ def test_a_heading_sorts_the_rows_of_each_group(browser: chromium.Browser, tmp_p
     names = "[...document.querySelectorAll('#task-1 table tbody:last-of-type th[scope=row]')]"
     names = f"{names}.slice(0, 4).map(th => th.textContent)"
     press = "document.querySelectorAll('#task-1 thead button')[{}].click()"
-    browser.evaluate(press.format(6))
+    browser.evaluate(press.format(5))
     by_difference = browser.evaluate(names)
     assert by_difference[0] == "OrderDP"
     assert by_difference[-1] == "RePB"
-    browser.evaluate(press.format(6))
+    browser.evaluate(press.format(5))
     assert browser.evaluate(names) == by_difference[::-1]
     state = "document.querySelector('#task-1 thead th[aria-sort]').getAttribute('aria-sort')"
     assert browser.evaluate(state) == "ascending"

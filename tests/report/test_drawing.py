@@ -2,6 +2,8 @@
 
 import math
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,16 @@ from thresher.bench.report import curves, times
 from thresher.bench.report.attention import precision
 from thresher.bench.report.drawing import Chart, framed, tick_text, ticks
 from thresher.bench.report.front import front, fronts, quality
-from thresher.bench.report.runs import grouped
+from thresher.bench.report.runs import Together
+from thresher.bench.report.runs import grouped as grouped_in
 from thresher.bench.report.table_rows import STRIP, parts_of
 from thresher.bench.report.views import views_of
 from thresher.bench.summary import charged, summarise
+
+
+def grouped(records: list[dict[str, Any]]) -> list[Together]:
+    return grouped_in(records, Path())
+
 
 MANY = settings(max_examples=200, deadline=None)
 numbers = st.floats(-1e6, 1e6)

@@ -1,15 +1,18 @@
 """The page: whole, closed to the outside, and nothing in the data makes markup of it."""
 
+import base64
+import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from report.made_up import HOSTILE, a_comparison, a_run, with_samples, written
+from report.parsed import Parsed, Pictures, Texts, fidelity, infested
 from thresher.bench.report import page as pages
 from thresher.bench.report import specimens
 from thresher.bench.report.command import Request, report
@@ -17,66 +20,6 @@ from thresher.bench.report.command import written as page_of
 from thresher.bench.report.runs import read
 from thresher.bench.report.specimens import Data, excerpt, picture
 from thresher.cli import main
-
-VOID = {"meta", "link", "img", "br"}
-
-
-class Parsed(HTMLParser):
-    """A page's elements and texts; fails on a tag that is not closed in order."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID and not self.get_starttag_text().endswith("/>"):  # pyright: ignore
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] not in ("style", "script"):
-            self.texts.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Tags and the names of their attributes."""
-        return [(tag, tuple(attributes)) for tag, attributes in self.elements]
-
-
-class Texts:
-    """Data whose samples are texts."""
-
-    def __init__(self, text: str, num: int = 100) -> None:
-        self.train_labels = torch.zeros(num, dtype=torch.int64)
-        self.class_names = (text,)
-        self._text = text
-
-    def shown(self, sample: int) -> str:
-        return f"{self._text} {sample}"
-
-
-class Pictures:
-    """Data whose samples are pictures."""
-
-    train_labels = torch.arange(100) % 3
-    class_names = ("one", "two")
-
-    def shown(self, sample: int) -> torch.Tensor:
-        return torch.full((3, 8, 8), sample, dtype=torch.uint8)
 
 
 def html(records: list[dict[str, Any]], folder: Path, **request: Any) -> str:
@@ -142,17 +85,6 @@ def test_the_policy_allows_the_very_script_of_the_page(tmp_path: Path) -> None:
     assert f"script-src '{pages._hash(script)}'" in page
 
 
-def infested(text: str) -> list[dict[str, Any]]:
-    """A comparison with the text wherever a run has one."""
-    other: dict[str, Any] = {
-        "task": text, "data": text, "model": text, "notes": [text], "commit": text,
-        "versions": {text: text}, "machine": {text: text},
-        "measure": {"name": text, "unit": text, "points": text},
-    }  # fmt: skip
-    records = a_comparison(**other)
-    return records + [a_run(text, 0.5, seed, 80.0, **other) for seed in range(3)]
-
-
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_of_a_run_makes_markup(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,13 +104,6 @@ def test_no_text_of_a_run_makes_markup(
     for tag, attributes in wild.elements:
         assert not any(name.startswith("on") for name in attributes)
         assert tag != "a" or attributes["href"].startswith("#")
-
-
-def fidelity(word: str) -> str:
-    import json
-
-    row = {"method": word, "phase": "early", "cosine": [0.9, 0], "bias": 0.1, "variance": [1, 0]}
-    return json.dumps({"tasks": [{"title": word, "gradients": [row]}]})
 
 
 def test_gradient_fidelity_is_shown_if_it_was_measured_and_left_out_if_it_is_damaged(
@@ -272,8 +197,9 @@ def test_the_command_refuses_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(written(a_comparison(seeds=1), tmp_path / "runs"))
+    (tmp_path / "empty").mkdir()
     for arguments, told in {
-        (str(tmp_path),): "has no runs.jsonl",
+        (str(tmp_path / "empty"),): "no runs.jsonl and no runs.jsonl.xz",
         (folder, "--format", "pdf"): "--format pdf; expected: one of html, markdown, csv, json",
         (folder, "--margin", "0"): "--margin 0; expected: more than 0",
         (folder, "--out", str(tmp_path / "no" / "x.html")): "cannot be written",
@@ -296,11 +222,6 @@ def test_a_damaged_line_is_told_by_the_command_and_on_the_page(
 
 
 def test_a_picture_is_a_png_of_its_pixels() -> None:
-    import base64
-    import io
-
-    from PIL import Image
-
     for channels in (1, 3):
         pixels = torch.zeros(channels, 8, 12, dtype=torch.uint8)
         pixels[:, 2, 3] = 255
@@ -311,6 +232,16 @@ def test_a_picture_is_a_png_of_its_pixels() -> None:
             bright = np.asarray(image.convert("L")) > 128
         assert bright.sum() == 144
         assert bright[24:36, 36:48].all()
+
+
+def test_pictures_of_few_shades_of_grey_are_not_black() -> None:
+    class Dark(Pictures):
+        def shown(self, sample: int) -> torch.Tensor:
+            return torch.full((1, 8, 8), sample % 17, dtype=torch.uint8)
+
+    uri = Data(Dark(), None).specimen(15, "").picture
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert np.asarray(image.convert("L")).min() > 250
 
 
 def test_a_long_text_is_cut_and_a_short_one_is_not() -> None:

@@ -3,15 +3,17 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from report.made_up import HOSTILE, a_comparison, a_run
+from thresher.bench.metrics import ACCURACY, BITS
 from thresher.bench.report import plain
 from thresher.bench.report.commands import command_of
-from thresher.bench.report.runs import Found, Measure, grouped
+from thresher.bench.report.runs import Found, Together
+from thresher.bench.report.runs import grouped as grouped_in
 from thresher.bench.report.sentences import changed
 from thresher.bench.report.story import Story, provenance, stories_of
 from thresher.bench.report.views import views_of
@@ -21,7 +23,11 @@ from thresher.cli import parse
 NO_FACTS = {"commands": [], "versions": [], "commits": [], "machines": [], "notes": []}
 
 
-def story(**other: object) -> Story:
+def grouped(records: list[dict[str, Any]]) -> list[Together]:
+    return grouped_in(records, Path())
+
+
+def story(**other: Any) -> Story:
     return Story(grouped(a_comparison(**other))[0], 0.5, 1)
 
 
@@ -34,7 +40,7 @@ def test_the_first_sentence_tells_the_best_method_with_its_numbers() -> None:
     low, high = (f"{end:+.2f}".replace("-", "−") for end in interval)
     assert one.summary[0] == (
         f"At 50\xa0%, OrderDP trained 50\xa0% fewer samples and "
-        f"{changed(best.difference.mean, Measure())} (95\xa0% interval {low} to {high}: "
+        f"{changed(best.difference.mean, ACCURACY)} (95\xa0% interval {low} to {high}: "
         f"{best.verdict}), in 50\xa0% of full training's time."
     )
     assert "Against random pruning that saved as much it is 1." in one.summary[1]
@@ -68,7 +74,7 @@ def test_runs_without_methods_or_without_full_are_told_as_that() -> None:
     [(-0.333, "lost 0.33 points"), (0.1, "gained 0.10 points"), (0.0, "lost nothing")],
 )
 def test_a_difference_in_words(value: float, words: str) -> None:
-    assert changed(value, Measure()) == words
+    assert changed(value, ACCURACY) == words
 
 
 def test_a_view_has_the_controls_and_at_most_six_methods() -> None:
@@ -160,8 +166,10 @@ def test_notes_are_told_once_and_missing_seeds_too() -> None:
     assert len(notes) == 6
 
 
-def test_the_metric_that_falls_is_told_in_its_own_points() -> None:
-    one = story()
-    measure = replace(one.group.measure, name="bits", points="bits", digits=3)
-    told = Story(replace(one.group, measure=measure), 0.5, 1).summary[0]
-    assert " bits (" in told
+def test_a_metric_that_falls_is_told_in_its_own_points_and_plus_is_better() -> None:
+    records = [
+        a_run(method, ratio, seed, metric + 0.01 * seed, measure=BITS.in_record())
+        for method, ratio, metric in (("full", None, 2.0), ("repb", 0.5, 1.9))
+        for seed in range(2)
+    ]
+    assert "gained 0.100 bits (" in Story(grouped(records)[0], 0.02, 1).summary[0]

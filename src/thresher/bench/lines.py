@@ -107,7 +107,7 @@ def packed(path: Path) -> Iterator[tuple[int, Any]]:
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _TORN
 
 

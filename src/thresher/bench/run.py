@@ -15,6 +15,7 @@ import torch
 from thresher.accounting import Report
 from thresher.bench.catalogue import build_method
 from thresher.bench.costs import Flops, flops_in_record, flops_of
+from thresher.bench.kept import packed
 from thresher.bench.reference import Cost, References
 from thresher.bench.suite import Row, RunConfig, reference_epochs
 from thresher.bench.tasks import Data, Task
@@ -158,7 +159,7 @@ def _record(
         "notes": list(dict.fromkeys([*map(str, report.notes), *notes])),
         "epochs": rows,
         # Taken off by the store, which keeps one seed's of each row.
-        "samples": parts.kept.packed(config.seed),
+        "samples": packed(parts.kept, config.seed),
     }
 
 

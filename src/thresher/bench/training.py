@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from thresher.bench.images import whole_batch
-from thresher.bench.kept import Kept
 from thresher.bench.suite import RunConfig
 from thresher.bench.tasks import Data, Task
+from thresher.diagnostics import SampleRecorder
 from thresher.methods import Full, Method
 from thresher.pruner import Pruner
 from thresher.scores import scoring
@@ -40,7 +40,7 @@ class Parts:
     pruner: Pruner
     fetched: Stopwatch
     scored: Stopwatch
-    kept: Kept
+    kept: SampleRecorder
 
 
 @final
@@ -132,7 +132,7 @@ def prepare(config: RunConfig, task: Task, data: Data, method: Method) -> Parts:
         pruner=pruner,
         fetched=Stopwatch(),
         scored=scored,
-        kept=Kept(len(training)),
+        kept=SampleRecorder(len(training)),
     )
 
 

@@ -4,6 +4,7 @@
   against the full one, over plans that `redraw` draws again from one state.
 - `overlap`: how alike successive selections are.
 - `visits`: how evenly samples are trained.
+- `SampleRecorder`: how often each was trained, and which labels its losses make suspicious.
 - `forecast`: what a run would save, before it is started.
 """
 
@@ -13,6 +14,7 @@ from thresher.diagnostics.forecast import Forecast, forecast
 from thresher.diagnostics.overlap import Overlap, overlap
 from thresher.diagnostics.per_sample import gradient_sums
 from thresher.diagnostics.redraw import ledger_of, redraw
+from thresher.diagnostics.samples import SampleRecorder
 from thresher.diagnostics.visits import Visits, visits
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Fidelity",
     "Forecast",
     "Overlap",
+    "SampleRecorder",
     "Visits",
     "compare_fidelity",
     "forecast",

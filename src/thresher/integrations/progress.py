@@ -45,7 +45,12 @@ class progress_bar:  # noqa: N801 - used like tqdm's
     def __init__(
         self, loader: Iterable[Any], pruner: Pruner, *, console: Console | None = None
     ) -> None:
-        from rich.console import Console
+        try:
+            from rich.console import Console
+        except ImportError as error:
+            raise ImportError(
+                "A progress bar needs rich: pip install rich", name=error.name
+            ) from error
 
         self._loader, self._pruner = loader, pruner
         self._console = console or Console(stderr=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -17,6 +16,7 @@ from thresher.bench.report.runs import Together
 from thresher.bench.report.specimens import Data, Specimen
 from thresher.bench.report.views import Shown, View, percent
 from thresher.diagnostics import Visits
+from thresher.diagnostics.samples import by_excess
 
 _PICTURES = 8
 """Samples shown at either end."""
@@ -68,12 +68,12 @@ class Suspicion:
     precision: Mapping[int, float]
 
 
-def counted(group: Together, view: View, folder: Path, data: Data | None) -> list[Counted]:
+def counted(group: Together, view: View, data: Data | None) -> list[Counted]:
     """Return the counts of every row of a view of which samples are kept."""
     found: list[Counted] = []
     for shown in view.shown:
         run = next(iter(group.records[shown.line.row].values()))
-        samples = read(run["config"], folder)
+        samples = read(run["config"], group.folder)
         if samples is None or len(samples.visits) != group.num_samples:
             continue
         visits = Visits(
@@ -138,11 +138,12 @@ def _histogram(shown: Shown, samples: Samples) -> Chart:
 
 def suspicions(rows: Sequence[Counted], data: Data | None) -> list[Suspicion]:
     """Return the most suspected samples of each row, and how right the suspicion is if known."""
+    wrong = None if data is None else data.wrong
     return [
         Suspicion(
             shown=row.shown,
             first=_first(row, data) if data is not None and _is_asked(row) else [],
-            precision=precision(row.samples.suspects(), data.wrong) if data is not None else {},
+            precision=precision(by_excess(row.samples.excess), wrong),
         )
         for row in rows
         if np.isfinite(row.samples.excess).any()
@@ -156,7 +157,7 @@ def _is_asked(row: Counted) -> bool:
 
 
 def _first(row: Counted, data: Data) -> list[Specimen]:
-    ids = row.samples.suspects()[:_SUSPECTS]
+    ids = by_excess(row.samples.excess)[:_SUSPECTS]
     return [
         data.specimen(int(each), f"excess {float(row.samples.excess[each]):+.1f}") for each in ids
     ]

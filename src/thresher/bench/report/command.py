@@ -68,7 +68,7 @@ def parser() -> Any:
         epilog=_EXAMPLES,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    made.add_argument("runs", type=str, metavar="RUNS", help="a folder of runs, or its runs.jsonl")
+    made.add_argument("runs", type=str, metavar="RUNS", help="a folder of runs, or of such folders")
     for name, settings in _FLAGS.items():
         made.add_argument(f"--{name}", **settings)
     return made
@@ -115,7 +115,7 @@ def report(request: Request) -> int:
     if request.out == "-":
         sys.stdout.write(text)
         return 0
-    path = Path(request.out) if request.out is not None else found.folder / FORMATS[request.format]
+    path = Path(request.out) if request.out else found.folder / FORMATS[request.format]
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -157,6 +157,5 @@ def _facts(found: Found, stories: list[Story]) -> dict[str, Any]:
         "folder": found.folder,
         "commands": [*dict.fromkeys(filter(None, commands)), "thresher report RUNS"],
         "notes": found.damaged,
-        "suite": None,
         **provenance(found),
     }

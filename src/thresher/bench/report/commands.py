@@ -13,15 +13,18 @@ from thresher.errors import ThresherError
 
 
 def command_of(story: Story) -> str:
-    """Return the `thresher compare` that asks for the same runs; empty if it would be refused.
+    """Return the command that asks for the same runs; empty if it would be refused.
 
     A comparison adds its controls by itself, so rows that only controls have are not asked for.
     """
     group = story.group
+    if group.command:
+        return group.command
     rows = [row for row in group.records if not row.is_added]
     pruned = [row for row in rows if row.prune_ratio is not None]
     asked: dict[str, Any] = {
-        "task": group.task,
+        "task": group.task.removesuffix("@paper"),
+        "scale": "paper" if group.task.endswith("@paper") else "small",
         "methods": tuple(dict.fromkeys([*BASELINES, *(row.method for row in rows)])),
         "prune_ratio": tuple(dict.fromkeys(row.prune_ratio for row in pruned)) or (0.5,),
         "step_exponent": tuple(
@@ -29,7 +32,7 @@ def command_of(story: Story) -> str:
         )
         or (None,),
         "seeds": group.seeds,
-        "margin": story.margin,
+        "margin": None if story.margin == group.measure.margin else story.margin,
         **_budget(group),
     }
     # Words like `published` have no order among numbers; it is what one asks for first.

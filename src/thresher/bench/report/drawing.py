@@ -176,8 +176,8 @@ class Chart:
         if key:
             self.keys.append(key)
             kind, number = "number", f"{len(self.keys)}"
-        place = {"x": self.across(x), "y": self.up(inside)}
-        self.marks.append(Mark(kind, style, **place, text=text, anchor=number))
+        across, up = self.across(x), self.up(inside)
+        self.marks.append(Mark(kind, style, x=across, y=up, text=text, anchor=number))
 
 
 def framed(values: Sequence[float], least: float, room: float = 0.06) -> tuple[float, float]:

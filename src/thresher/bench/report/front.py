@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 from thresher.bench.catalogue import is_control
+from thresher.bench.metrics import Metric
 from thresher.bench.panels import limits
 from thresher.bench.report.drawing import Chart
-from thresher.bench.report.runs import Measure
-from thresher.bench.report.views import gain, near, row_name
+from thresher.bench.report.views import gain, near, percent, row_name
 from thresher.bench.summary import FULL, Line
 from thresher.bench.table import signed
 
@@ -34,23 +34,27 @@ def quality(line: Line) -> float:
     return 0.0 if line.row == FULL else gain(line)
 
 
-def fronts(lines: Sequence[Line], measure: Measure, margin: float) -> list[Chart]:
+def fronts(lines: Sequence[Line], measure: Metric, margin: float) -> list[Chart]:
     """Return the picture of all rows by samples and by time; none without a full run."""
     full = next((line for line in lines if line.row == FULL), None)
     if full is None or len(lines) < 2:
         return []
     costs: dict[str, Cost] = {
         "samples": lambda line: 100 * (line.samples + line.reference) / full.samples,
-        "time": lambda line: 100 / line.speed_up if line.speed_up > 0 else math.nan,
+        "time": lambda line: 100 * line.time_share,
     }
     words = {
         "samples": "samples trained, % of full training",
         "time": "training time, % of full training",
     }
+    if not any(math.isnan(line.flops) for line in lines):
+        # They count what was only scored, too.
+        costs = {"flops": lambda line: 100 * line.flops, "time": costs["time"]}
+        words["flops"] = "operations (FLOPs), % of full training"
     return [_chart(lines, cost, words[name], measure, margin) for name, cost in costs.items()]
 
 
-def _chart(lines: Sequence[Line], cost: Cost, label: str, measure: Measure, margin: float) -> Chart:
+def _chart(lines: Sequence[Line], cost: Cost, label: str, measure: Metric, margin: float) -> Chart:
     known = [line for line in lines if math.isfinite(cost(line)) and math.isfinite(quality(line))]
     best = front(known, cost)
     names = ", ".join(f"{row_name(line.row)} {signed(quality(line))}" for line in best)
@@ -70,9 +74,16 @@ def _chart(lines: Sequence[Line], cost: Cost, label: str, measure: Measure, marg
     for line in [*(line for line in known if line not in best), *best]:
         name = f"{row_name(line.row)}{_asked(line)}"
         text = f"{name}: {signed(quality(line), measure.digits)} at {cost(line):.0f}\xa0%"
-        key = text if line in best else ""
+        key = f"{text}{_steady(line, label)}" if line in best else ""
         chart.point(cost(line), quality(line), _style(line, best), text, key)
     return chart
+
+
+def _steady(line: Line, label: str) -> str:
+    """Say how often a row is on the front by time if seeds are drawn anew."""
+    if "time" not in label or math.isnan(line.front_share):
+        return ""
+    return f" ({percent(line.front_share)})"
 
 
 def _asked(line: Line) -> str:

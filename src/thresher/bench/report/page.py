@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from thresher.bench.report.specimens import Data, data_of
 from thresher.bench.report.story import Story
 from thresher.bench.report.table_rows import STRIP, parts_of
 from thresher.bench.report.views import View, percent, views_of
+from thresher.bench.table import has_own_time, heading_of
 
 _FOLDER = "templates"
 
@@ -45,7 +47,7 @@ def page(stories: Sequence[Story], facts: Mapping[str, Any], folders: Sequence[P
         heading=stories[0].title if len(stories) == 1 else str(facts["name"]),
         opening=_opening(stories),
         fidelities=fidelity.measured(facts["folder"]),
-        sections=[_section(story, facts["folder"], folders) for story in stories],
+        sections=[_section(story, folders) for story in stories],
         overview=_overview(stories),
         style=style,
         script=script,
@@ -55,15 +57,18 @@ def page(stories: Sequence[Story], facts: Mapping[str, Any], folders: Sequence[P
     )
 
 
-def _section(story: Story, folder: Path, folders: Sequence[Path]) -> dict[str, Any]:
+def _section(story: Story, folders: Sequence[Path]) -> dict[str, Any]:
     group, views = story.group, views_of(story.lines)
-    data = _data(story, folder, views, folders)
-    counted = attention.counted(group, views[0], folder, data) if views else []
+    data = _data(story, views, folders)
+    counted = attention.counted(group, views[0], data) if views else []
     suspicions = attention.suspicions(counted, data)
     share = 0.0 if data is None or data.wrong is None else float(data.wrong.mean())
     return {
         "story": story,
         "parts": parts_of(story.lines, group.measure, story.margin),
+        "measure_heading": heading_of(group.measure),
+        "has_flops": not all(math.isnan(line.flops) for line in story.lines),
+        "has_own_time": any(map(has_own_time, story.lines)),
         "has_steps": len({line.row.step_length for line in story.lines} - {"–"}) > 1,
         "fronts": front.fronts(story.lines, group.measure, story.margin),
         "views": [_view(story, view) for view in views],
@@ -87,11 +92,9 @@ def _view(story: Story, view: View) -> dict[str, Any]:
     }
 
 
-def _data(
-    story: Story, folder: Path, views: Sequence[View], folders: Sequence[Path]
-) -> Data | None:
+def _data(story: Story, views: Sequence[View], folders: Sequence[Path]) -> Data | None:
     """Return the task's data if a single sample is to be shown."""
-    if not views or not attention.counted(story.group, views[0], folder, None):
+    if not views or not attention.counted(story.group, views[0], None):
         return None
     return data_of(story.group.task, str(story.group.common.get("data", "")), folders)
 

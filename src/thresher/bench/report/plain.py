@@ -15,7 +15,7 @@ from thresher.bench.report.views import gain
 from thresher.bench.summary import Control, Line
 from thresher.bench.table import Heading, cells, legend
 
-_TEXTS = ("method", "step", "verdict", "helped?")
+_TEXTS = ("method", "step", "verdict", "front?", "helped?")
 
 
 def markdown(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
@@ -28,9 +28,11 @@ def markdown(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
             margin=story.margin,
             notes=[],
             command="",
+            metric=story.group.measure,
+            looks=story.group.looks,
         )
         parts += [f"## {_marked(story.title)}", _marked("; ".join(story.setting) + ".")]
-        parts += [_marked(" ".join(story.summary)), _table(story.lines)]
+        parts += [_marked(" ".join(story.summary)), _table(story)]
         parts += [_marked(text) for text in legend(story.lines, heading)]
         parts += ["\n".join(f"- {_marked(note)}" for note in story.notes)] if story.notes else []
     parts += ["## How it was made"]
@@ -45,11 +47,13 @@ def markdown(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(lines: Sequence[Line]) -> str:
-    columns = cells(lines)
+def _table(story: Story) -> str:
+    columns = cells(story.lines, story.group.measure)
     aligned = ["---" if name in _TEXTS else "---:" for name in columns]
     rows = [[_marked(cell) for cell in row] for row in zip(*columns.values(), strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ([*columns], aligned, *rows))
+    return "\n".join(
+        f"| {' | '.join(row)} |" for row in ([_marked(name) for name in columns], aligned, *rows)
+    )
 
 
 def _marked(text: str) -> str:
@@ -91,7 +95,7 @@ def document(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
                 "task": story.group.task,
                 "title": story.title,
                 "setting": dict(story.group.common),
-                "metric": dict(vars(story.group.measure)),
+                "metric": story.group.measure.in_record(),
                 "margin": story.margin,
                 "seeds": story.group.seeds,
                 "summary": story.summary,
@@ -130,6 +134,8 @@ def _numbers(line: Line) -> dict[str, Any]:
         "extra_forwards": line.extra_forwards,
         "seconds": line.seconds,
         "speed_up": _number(line.speed_up),
+        "time_share": _number(line.time_share),
+        "flops_share": _number(line.flops),
         "mean": line.mean,
         "sd": _number(line.sd),
         "difference": _number(difference),
@@ -138,6 +144,8 @@ def _numbers(line: Line) -> dict[str, Any]:
         "verdict": line.verdict,
         **_control("random", line.random),
         **_control("fewer_epochs", line.fewer_epochs),
+        **_control("same_seconds", line.same_seconds),
+        "front": line.front,
         "helped": line.has_helped,
     }
 

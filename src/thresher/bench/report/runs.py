@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import lzma
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from thresher.bench.catalogue import has_step_length, is_control
+from thresher.bench.metrics import Metric, metric_of
+from thresher.bench.results import Results, open_results
+from thresher.bench.store import PACKED, RUNS, Store
 from thresher.bench.suite import Row
 from thresher.errors import ThresherError
 
@@ -20,31 +22,11 @@ _OF_ROW = frozenset(
 
 _NUMBERS = ("metric", "samples_trained", "prune_rate")
 
+_Runs = dict[Row, dict[int, dict[str, Any]]]
+
 
 class NoRunsError(ThresherError):
     """There is nothing to report about."""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What a metric is called, and which way is better.
-
-    Args:
-        name: such as accuracy.
-        unit: of its values.
-        points: of its differences.
-        higher_is_better: whether it is.
-        margin: δ, the loss that would be accepted, in points.
-        digits: behind the decimal point.
-    """
-
-    name: str = "accuracy"
-    unit: str = "%"
-    points: str = "points"
-    higher_is_better: bool = True
-    margin: float = 0.5
-    digits: int = 2
 
 
 @final
@@ -53,19 +35,34 @@ class Together:
     """Runs that may be compared: all but the row and the seed is the same.
 
     Args:
+        folder: where they lie.
         common: the knobs that all share.
-        measure: of the metric.
-        records: the runs of each row, by seed; `full` first, then by ratio.
+        records: the runs of each row, by seed; `full` first.
+        title: of the task, if the folder says it.
+        margin: δ that was asked for; None if nobody knows.
+        looks: the numbers of seeds that were named beforehand, if seeds are added.
+        command: that made the runs; empty if nobody knows.
+        notes: what takes from the verdicts.
     """
 
+    folder: Path
     common: Mapping[str, Any]
-    measure: Measure
-    records: dict[Row, dict[int, dict[str, Any]]]
+    records: _Runs
+    title: str = ""
+    margin: float | None = None
+    looks: tuple[int, ...] = ()
+    command: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
         """The task's name."""
         return self.common["task"]
+
+    @property
+    def measure(self) -> Metric:
+        """What was measured."""
+        return metric_of(self.all[0])
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -91,72 +88,106 @@ class Found:
     """What a folder holds.
 
     Args:
-        folder: where it was found.
-        groups: of runs that may be compared, the first one first.
+        folder: that was read.
+        groups: of runs that may be compared.
         damaged: what is wrong with each line that was skipped.
     """
 
     folder: Path
     groups: list[Together]
-    damaged: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list[str])
 
 
-def read(runs: Path) -> Found:
-    """Return what a folder of runs holds, or one file of them.
+def read(folder: Path) -> Found:
+    """Return what a folder of runs, and the folders below it, hold.
 
-    Args:
-        runs: a folder with `runs.jsonl`, or `runs.jsonl.xz`, or both; or one such file.
+    Where a folder says what was asked (`design.json`), its rows are those, in that order.
 
     Raises:
-        NoRunsError: there is no such file, or no whole run in it.
+        NoRunsError: there is no whole run.
     """
-    files = [runs] if runs.is_file() else [runs / "runs.jsonl.xz", runs / "runs.jsonl"]
-    files = [file for file in files if file.is_file()]
     cure = "Give the folder that `thresher compare` or `thresher bench run` wrote to"
-    if not files:
-        raise NoRunsError(f"{runs} has no runs.jsonl and no runs.jsonl.xz", cure=cure)
+    places = sorted({path.parent for name in (RUNS, PACKED) for path in folder.rglob(name)})
+    if not places:
+        raise NoRunsError(f"no {RUNS} and no {PACKED} in {folder} or below it", cure=cure)
+    groups: list[Together] = []
     damaged: list[str] = []
-    records: dict[str, dict[str, Any]] = {}
-    for file in files:
-        for record in _whole(file, damaged):
-            records[record["key"]] = record
-    if not records:
-        raise NoRunsError(f"{files[0]} has no finished run", cure=cure)
-    return Found(files[0].parent, grouped(records.values()), damaged)
+    for place in places:
+        store = Store(place, writable=False)
+        # Without the folder's own path, which is nobody's business on a page.
+        damaged += [_named(text.replace(f"{place}/", "")) for text in store.damaged]
+        records: dict[str, dict[str, Any]] = {}
+        for key, record in store.records.items():
+            if wrong := wrong_of(record):
+                damaged.append(f"a run of {place.name}: {wrong}; skipped")
+            else:
+                records[key] = record
+        groups += _asked(place, records) or grouped(records.values(), place)
+    if not groups:
+        raise NoRunsError(f"{folder} has no finished run", cure=cure)
+    return Found(folder, groups, damaged)
 
 
-def _whole(file: Path, damaged: list[str]) -> Iterator[dict[str, Any]]:
+def _named(text: str) -> str:
+    """Return a line's damage without what will be done about it elsewhere."""
+    return text.replace(", skipped; the run is repeated", "; skipped").replace(
+        "; skipped, the run is repeated", "; skipped"
+    )
+
+
+def _asked(place: Path, records: Mapping[str, dict[str, Any]]) -> list[Together]:
+    """Return the runs as a folder's design has them; nothing where it has none that fits."""
     try:
-        content = file.read_bytes()
-        content = lzma.decompress(content) if file.suffix == ".xz" else content
-    except (OSError, lzma.LZMAError) as error:
-        damaged.append(f"{file.name}: cannot be read or unpacked ({error}); skipped")
-        return
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        record: dict[str, Any] = {}
-        try:
-            record = json.loads(line)
-            wrong = _wrong(record)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            wrong = "damaged"
-        if wrong:
-            damaged.append(f"{file.name}, line {number}: {wrong}; skipped")
-        else:
-            yield record
+        [found] = [each for each in open_results(place) if each.folder == place]
+        rows = _rows_of(found, records)
+        texts: list[Any] = [found.task, found.title, found.command]
+        if not found.command or not rows or not all(isinstance(text, str) for text in texts):
+            return []
+        common = _common(next(iter(next(iter(rows.values())).values())))
+        return [
+            Together(
+                folder=place,
+                common=common,
+                records=rows,
+                title=found.title,
+                margin=float(found.margin),
+                looks=tuple(int(look) for look in found.looks),
+                command=found.command,
+                notes=tuple(found.notes),
+            )
+        ]
+    except (ThresherError, ValueError, TypeError, KeyError, AttributeError):
+        return []
+
+
+def _rows_of(found: Results, records: Mapping[str, dict[str, Any]]) -> _Runs:
+    rows: _Runs = {}
+    for row, keys in found.rows.items():
+        runs = {seed: records[key] for seed, key in keys.items() if key in records}
+        # A design may be edited; what a row is called is what its runs say.
+        if runs and all(run["config"]["method"] == row.method for run in runs.values()):
+            rows[row] = runs
+    return rows
+
+
+def wrong_of(record: dict[str, Any]) -> str:
+    """Return what keeps a record from being a run; empty if nothing does."""
+    try:
+        return _wrong(record)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "damaged"
 
 
 def _wrong(record: dict[str, Any]) -> str:
-    """Return what keeps a line from being a run; empty if nothing does."""
     config, seconds, epochs = record["config"], record["seconds"], record.get("epochs", [])
-    texts = (record["key"], config["task"], config["method"])
-    if not all(isinstance(text, str) for text in texts):
+    measure = metric_of(record)
+    texts = (config["task"], config["method"], measure.name, measure.unit, measure.points)
+    if not all(isinstance(text, str) for text in (record["key"], *texts)):
         return "a name that is no text"
-    whole = (config["seed"], config["epochs"])
+    whole = (config["seed"], config["epochs"], measure.digits)
     if not all(isinstance(each, int) for each in whole) or config["epochs"] < 1:
         return "a seed or a number of epochs that is not whole"
-    numbers = [record[name] for name in _NUMBERS] + list(seconds.values())
+    numbers = [record[name] for name in _NUMBERS] + [*seconds.values(), measure.margin]
     for knob in ("prune_ratio", "step_exponent"):
         numbers += [config[knob]] if config.get(knob) is not None else []
     numbers += [epoch[name] for epoch in epochs for name in ("planned", "trained", "metric")]
@@ -165,20 +196,26 @@ def _wrong(record: dict[str, Any]) -> str:
     return "" if seconds.get("training", 0) > 0 else "no time of training"
 
 
-def grouped(records: Iterable[dict[str, Any]]) -> list[Together]:
+def grouped(records: Iterable[dict[str, Any]], folder: Path) -> list[Together]:
     """Return the runs, put together by what may be compared."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        knobs = {name: value for name, value in record["config"].items() if name not in _OF_ROW}
-        groups.setdefault(json.dumps(knobs, sort_keys=True), []).append(record)
-    return [_together(json.loads(key), runs) for key, runs in groups.items()]
+        groups.setdefault(json.dumps(_common(record), sort_keys=True), []).append(record)
+    return [
+        Together(folder=folder, common=json.loads(key), records=_rows(runs))
+        for key, runs in groups.items()
+    ]
 
 
-def _together(common: dict[str, Any], runs: list[dict[str, Any]]) -> Together:
+def _common(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record["config"].items() if name not in _OF_ROW}
+
+
+def _rows(runs: list[dict[str, Any]]) -> _Runs:
     asked = {
         run["config"].get("prune_ratio") for run in runs if not is_control(run["config"]["method"])
     }
-    found: dict[Row, dict[int, dict[str, Any]]] = {}
+    found: _Runs = {}
     for run in runs:
         config = run["config"]
         method, ratio = config["method"], config.get("prune_ratio")
@@ -187,9 +224,7 @@ def _together(common: dict[str, Any], runs: list[dict[str, Any]]) -> Together:
         exponent = config.get("step_exponent") if has_step_length(method) else None
         row = Row(method, None if method == "full" else ratio, exponent, is_added)
         found.setdefault(row, {})[config["seed"]] = run
-    return Together(
-        common=common, measure=_measure(runs), records=dict(sorted(found.items(), key=_place))
-    )
+    return dict(sorted(found.items(), key=_place))
 
 
 def _place(item: tuple[Row, Any]) -> tuple[Any, ...]:
@@ -197,14 +232,3 @@ def _place(item: tuple[Row, Any]) -> tuple[Any, ...]:
     ratio = -1.0 if row.prune_ratio is None else row.prune_ratio
     # Rows of a kind keep the order in which they were found: sorting is stable.
     return row.method != "full", row.is_added, ratio, not is_control(row.method)
-
-
-def _measure(runs: list[dict[str, Any]]) -> Measure:
-    told = next((run["measure"] for run in runs if isinstance(run.get("measure"), dict)), {})
-    usual = vars(Measure())
-    given: dict[str, Any] = {
-        name: float(told[name]) if name == "margin" else told[name]
-        for name, value in usual.items()
-        if isinstance(told.get(name), (int, float) if name == "margin" else type(value))
-    }
-    return Measure(**given)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from thresher.bench.catalogue import is_control
-from thresher.bench.report.runs import Measure
+from thresher.bench.metrics import Metric
 from thresher.bench.report.views import from_best, gain, main_ratio, percent, spoken
 from thresher.bench.summary import Control, Line
+from thresher.bench.table import has_own_time
 
 KINDS = ("better", "lossless", "undecided", "worse", "one seed")
 """Verdicts, from the best."""
@@ -39,7 +40,7 @@ def tally(lines: Sequence[Line]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in KINDS if kind in kinds}
 
 
-def summary(lines: Sequence[Line], measure: Measure, margin: float) -> list[str]:
+def summary(lines: Sequence[Line], measure: Metric, margin: float) -> list[str]:
     """Return the sentences about a task: its best rows, what was shown, and what helped.
 
     Args:
@@ -53,7 +54,7 @@ def summary(lines: Sequence[Line], measure: Measure, margin: float) -> list[str]
     return [*_best(methods, measure), *_shown(methods, measure, margin), *_helped(methods)]
 
 
-def _best(methods: Sequence[Line], measure: Measure) -> Iterator[str]:
+def _best(methods: Sequence[Line], measure: Metric) -> Iterator[str]:
     """At the ratio nearest to one half in detail; at the others in short."""
     main = main_ratio(methods)
     ratios = sorted({line.row.prune_ratio or 0.0 for line in methods})
@@ -68,26 +69,27 @@ def _best(methods: Sequence[Line], measure: Measure) -> Iterator[str]:
             yield from _opponents(best, measure)
 
 
-def in_words(line: Line, measure: Measure) -> str:
+def in_words(line: Line, measure: Metric) -> str:
     """Return what one row did, in one sentence."""
     row = line.row
     asked = "" if row.prune_ratio is None else f"At {percent(row.prune_ratio)}, "
     length = "" if row.step_exponent is None else f" with γ = {row.step_exponent:g}"
     saved = f"{percent(line.rate)} fewer samples" if line.rate >= 0.005 else "all samples"
     time = ""
-    if line.speed_up > 0:
-        time = f", in {percent(1 / line.speed_up)} of full training's time"
+    if line.time_share > 0:
+        time = f", in {percent(line.time_share)} of full training's time"
     return (
         f"{asked}{spoken(row.method)}{length} trained {saved} and "
         f"{changed(gain(line), measure)} ({_judged(line, measure)}){time}."
     )
 
 
-def changed(difference: float, measure: Measure) -> str:
+def changed(difference: float, measure: Metric) -> str:
     """Return a difference as a person says it.
 
     Example:
-        >>> changed(-0.33, Measure()), changed(0.1, Measure()), changed(0.0, Measure())
+        >>> from thresher.bench.metrics import ACCURACY
+        >>> changed(-0.33, ACCURACY), changed(0.1, ACCURACY), changed(0.0, ACCURACY)
         ('lost 0.33 points', 'gained 0.10 points', 'lost nothing')
     """
     size = f"{abs(difference):.{measure.digits}f}"
@@ -96,7 +98,7 @@ def changed(difference: float, measure: Measure) -> str:
     return f"{'gained' if difference > 0 else 'lost'} {size} {measure.points}"
 
 
-def _judged(line: Line, measure: Measure) -> str:
+def _judged(line: Line, measure: Metric) -> str:
     interval = line.difference.interval() if line.difference is not None else None
     if interval is None:
         return "one seed, so nothing is shown"
@@ -104,18 +106,22 @@ def _judged(line: Line, measure: Measure) -> str:
     return f"95\xa0% interval {low} to {high}: {line.verdict}"
 
 
-def _opponents(line: Line, measure: Measure) -> Iterator[str]:
+def _opponents(line: Line, measure: Metric) -> Iterator[str]:
     """Say what saving as much without a method would have done."""
     if line.random is None or line.fewer_epochs is None:
         return
-    random, fewer = (_against(control, measure) for control in (line.random, line.fewer_epochs))
-    yield (
-        f"Against random pruning that saved as much it is {random}; against fewer epochs of the "
-        f"same cost {fewer}."
-    )
+    parts = [
+        f"Against random pruning that saved as much it is {_against(line.random, measure)}",
+        f"against fewer epochs on as many samples {_against(line.fewer_epochs, measure)}",
+    ]
+    if line.same_seconds is not None and has_own_time(line):
+        parts.append(
+            f"against fewer epochs that took as long {_against(line.same_seconds, measure)}"
+        )
+    yield f"{'; '.join(parts)}."
 
 
-def _against(control: Control, measure: Measure) -> str:
+def _against(control: Control, measure: Metric) -> str:
     mean = control.difference.mean
     size = f"{abs(mean):.{measure.digits}f} {measure.points}"
     way = "ahead" if mean > 0 else "behind"
@@ -127,7 +133,7 @@ def _against(control: Control, measure: Measure) -> str:
     return f"{size} {way}{words.get(control.is_beaten, ' (one seed)')}"
 
 
-def _shown(methods: Sequence[Line], measure: Measure, margin: float) -> Iterator[str]:
+def _shown(methods: Sequence[Line], measure: Metric, margin: float) -> Iterator[str]:
     counts = tally(methods)
     if not counts:
         return

@@ -62,6 +62,10 @@ class Data:
     def __init__(self, data: Any, wrong: np.ndarray | None) -> None:
         self._data = data
         self.wrong = wrong
+        first = [data.shown(sample) for sample in range(min(16, len(data.train_labels)))]
+        brightest = max((int(each.max()) for each in first if not isinstance(each, str)), default=0)
+        # Digits have seventeen shades of grey, which would all be black.
+        self._gain = 255 / brightest if 0 < brightest < 128 else 1.0
 
     def specimen(self, sample: int, note: str) -> Specimen:
         """Return one sample."""
@@ -69,7 +73,7 @@ class Data:
         is_text = isinstance(shown, str)
         return Specimen(
             sample=sample,
-            picture="" if is_text else picture(shown),
+            picture="" if is_text else picture(shown, self._gain),
             text=excerpt(shown) if is_text else "",
             label=self._label(sample),
             note=note,
@@ -84,11 +88,16 @@ class Data:
         return str(names[label]) if 0 <= label < len(names) else str(label)
 
 
-def picture(pixels: Tensor) -> str:
-    """Return a picture, uint8 of shape (1 or 3, H, W), as the data URI of a PNG file."""
+def picture(pixels: Tensor, gain: float = 1.0) -> str:
+    """Return a picture, uint8 of shape (1 or 3, H, W), as the data URI of a PNG file.
+
+    Args:
+        pixels: of it.
+        gain: what they are multiplied by.
+    """
     from PIL import Image
 
-    array = pixels.cpu().numpy()
+    array = np.minimum(pixels.cpu().numpy() * gain, 255).astype(np.uint8)
     image = Image.fromarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, 2))
     # Not by CSS alone: who saves a picture from the page should see something.
     factor = max(1, -(-_SMALLEST // min(image.size)))

@@ -34,13 +34,15 @@ class Story:
     @cached_property
     def lines(self) -> list[Line]:
         """The lines of the table, as `thresher compare` makes them."""
-        return summarise(self.group.records, self.margin)
+        return summarise(self.group.records, self.margin, self.group.looks)
 
     @cached_property
     def title(self) -> str:
         """The task's title; its name if this version does not know it."""
         from thresher.bench.tasks import task
 
+        if self.group.title:
+            return self.group.title
         try:
             return task(self.group.task).title
         except ThresherError:
@@ -72,8 +74,14 @@ class Story:
     @property
     def notes(self) -> list[str]:
         """What the runs say about themselves, each thing once; one seed speaks for its row."""
-        found: dict[str, None] = {}
+        found: dict[str, None] = dict.fromkeys(self.group.notes)
         num = len(self.group.seeds)
+        if self.group.looks:
+            at = ", ".join(map(str, self.group.looks))
+            found[
+                f"Looks were named beforehand, at {at} seeds; each is judged with its share of the "
+                "5\xa0%, so that at all of them together no more is wrong than at one."
+            ] = None
         for row, runs in self.group.records.items():
             if len(runs) < num:
                 found[f"{row_name(row)}: {len(runs)} of {num} seeds are finished"] = None
@@ -107,10 +115,10 @@ def stories_of(found: Found, margin: float | None) -> list[Story]:
 
     Args:
         found: the runs.
-        margin: δ in points; None takes each metric's own.
+        margin: δ in points; None takes what was asked for, or each metric's own.
     """
     return [
-        Story(group, group.measure.margin if margin is None else margin, place)
+        Story(group, margin or group.margin or group.measure.margin, place)
         for place, group in enumerate(found.groups, start=1)
     ]
 

@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from thresher.bench.catalogue import is_control
+from thresher.bench.metrics import Metric
 from thresher.bench.panels import bar, limits
 from thresher.bench.report.drawing import Scale
-from thresher.bench.report.runs import Measure
 from thresher.bench.report.sentences import kind_of
 from thresher.bench.report.views import gain, near, percent, row_name
 from thresher.bench.summary import FULL, Control, Line
@@ -50,6 +50,7 @@ class Cells(NamedTuple):
         saved: share of the visits.
         saved_value: the same as a number, to sort by.
         time: as a share of full's.
+        flops: operations, as a share of full's.
         time_title: in seconds.
         metric: mean and spread.
         difference: with its interval.
@@ -58,7 +59,8 @@ class Cells(NamedTuple):
         verdict: the word.
         kind: its first word.
         random: against random pruning.
-        fewer: against fewer epochs.
+        fewer: against fewer epochs, on as many samples.
+        same_time: against fewer epochs that took as long.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Cells(NamedTuple):
     saved: str
     saved_value: float
     time: str
+    flops: str
     time_title: str
     metric: str
     difference: str
@@ -76,6 +79,7 @@ class Cells(NamedTuple):
     kind: str
     random: str
     fewer: str
+    same_time: str
 
 
 class Part(NamedTuple):
@@ -90,7 +94,7 @@ class Part(NamedTuple):
     rows: list[Cells]
 
 
-def parts_of(lines: Sequence[Line], measure: Measure, margin: float) -> list[Part]:
+def parts_of(lines: Sequence[Line], measure: Metric, margin: float) -> list[Part]:
     """Return the table's rows by the ratio that was asked, each with its cells."""
     scale = _scale(lines, margin)
     found: list[Part] = []
@@ -116,7 +120,7 @@ def _scale(lines: Sequence[Line], margin: float) -> Scale:
     return Scale(*limits([0.0, *shown], ends, 2 * margin), 4.0, STRIP - 4.0)
 
 
-def _cells(line: Line, measure: Measure, margin: float, scale: Scale) -> Cells:
+def _cells(line: Line, measure: Metric, margin: float, scale: Scale) -> Cells:
     is_full, digits = line.row == FULL, measure.digits
     spread = "" if math.isnan(line.sd) else f" ± {line.sd:.{digits}f}"
     return Cells(
@@ -125,7 +129,8 @@ def _cells(line: Line, measure: Measure, margin: float, scale: Scale) -> Cells:
         step_length=line.row.step_length,
         saved="–" if is_full else percent(line.rate, 1),
         saved_value=line.rate,
-        time="–" if math.isnan(line.speed_up) else percent(1 / line.speed_up),
+        flops=percent(line.flops),
+        time=percent(line.time_share),
         time_title=duration(line.seconds),
         metric=f"{line.mean:.{digits}f}{spread}",
         difference=_difference(line, digits),
@@ -135,6 +140,7 @@ def _cells(line: Line, measure: Measure, margin: float, scale: Scale) -> Cells:
         kind=kind_of(line),
         random=_control(line.random, digits),
         fewer=_control(line.fewer_epochs, digits),
+        same_time=_control(line.same_seconds, digits),
     )
 
 

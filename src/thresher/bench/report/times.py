@@ -19,8 +19,9 @@ PARTS = {
 }
 """Name of a part -> what it is."""
 
-_INSIDE = ("planning", "closing", "data", "waiting", "scoring")
-"""Parts that lie within the training loop's time; gathering lies within closing."""
+_INSIDE = ("planning", "closing", "data", "waiting")
+"""Parts that lie within the training loop's time. Gathering lies within closing, and scoring within
+planning or closing: who scores candidates is choosing."""
 
 
 class Part(NamedTuple):
@@ -46,14 +47,12 @@ class Bar(NamedTuple):
         shown: the row.
         seconds: in all, mean over seeds; evaluation is apart.
         evaluation: its seconds.
-        share: of full training's time, NaN where there is none.
         parts: from the left; without those that took nothing.
     """
 
     shown: Shown
     seconds: float
     evaluation: float
-    share: float
     parts: list[Part]
 
 
@@ -72,7 +71,8 @@ def split(seconds: Mapping[str, float]) -> dict[str, float]:
         "training": max(0.0, seconds["training"] - total(_INSIDE)),
         "data": total(("data", "waiting")),
         "scoring": total(("scoring",)),
-        "choosing": total(("planning", "closing", "selecting")),
+        "choosing": max(0.0, total(("planning", "closing")) - total(("scoring",)))
+        + total(("selecting",)),
         "reference": total(("reference", "collecting")),
     }
 
@@ -93,8 +93,7 @@ def bars(group: Together, view: View) -> list[Bar]:
             start += width
         total = _mean(charged(run) for run in runs)
         evaluation = _mean(run["seconds"].get("evaluation", 0.0) for run in runs)
-        share = 1 / each.line.speed_up if each.line.speed_up > 0 else math.nan
-        found.append(Bar(each, total, evaluation, share, pieces))
+        found.append(Bar(each, total, evaluation, pieces))
     return found
 
 
