@@ -242,6 +242,18 @@ def test_workers_share_a_stream(made_by_data: bool) -> None:
         assert len(set(done.ids)) == len(done.ids)
 
 
+@ONE_WORKER
+def test_persistent_workers_begin_the_stream_again_in_the_middle_of_an_epoch() -> None:
+    given = {"num_workers": 2, "persistent_workers": True, "steps_per_epoch": 4}
+    pruner, loader, scores = run(OrderedTopQ(candidates=2.0), Numbers(range(20)), B, **given)
+    for epoch in range(3):
+        scores.seen.clear()
+        assert len(Trained(pruner, loader, epoch, scores).batches) == 4
+        looked = [id_ for batch in scores.seen for id_ in batch]
+        assert sorted(looked[:20]) == list(range(20))
+        assert len(looked) == 4 * 2 * B
+
+
 def test_peeks_cost_a_look_and_a_break_goes_on_with_the_next_pass() -> None:
     pruner, loader, _ = run(OrderedTopQ(), Numbers(range(N)), B)
     peeked = ids_of(next(iter(loader))).tolist()
