@@ -76,12 +76,17 @@ class Samples:
 
     def collated(self, collate: Callable[[Any], Any]) -> Any:
         """Return what the user's collate function makes of them."""
-        # A list of its own, which the function may change.
-        return collate(self._given if self._is_rows else list(self._given))
+        # A list of its own, and dicts, which the function may change: some take labels out.
+        given = self._given
+        return collate(given if self._is_rows else [_own(each) for each in given])
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = self._given if self._is_rows else packed(self._given)
         return _restored, (given, self.size, self._is_rows)
+
+
+def _own(sample: Any) -> Any:
+    return sample.copy() if type(sample) in (dict, list) else sample
 
 
 def _restored(given: Any, size: int, is_rows: bool) -> Samples:

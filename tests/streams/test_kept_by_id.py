@@ -149,26 +149,6 @@ def test_workers_that_share_the_stream_change_nothing_but_the_order(
         assert {len(batch) for batch in done.batches[:-1]} == {B}
 
 
-def test_what_is_kept_is_collated_anew_and_whole_batches_as_they_came() -> None:
-    made: list[int] = []
-
-    def padded(samples: list[Any]) -> Any:
-        ids = torch.stack([sample["id"] for sample in samples])
-        made.append(len(samples))
-        rows = [torch.ones(1 + int(id_) % 5) for id_ in ids]
-        return {"id": ids, "rows": torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)}
-
-    pruner, loader, _ = by_id(RandomPruning(prune_ratio=0.5), Numbers(range(N)), collate_fn=padded)
-    for batch in loader:
-        longest = max(1 + id_ % 5 for id_ in batch["id"].tolist())
-        assert batch["rows"].shape == (len(batch["id"]), longest)
-        pruner.reduce(batch["id"].float())
-    pruner, loader, _ = by_id(Full(), Numbers(range(N)), collate_fn=padded)
-    made.clear()
-    trained(pruner, loader, epochs=1)
-    assert made == [B] * (N // B) + [N % B]
-
-
 def test_a_function_may_say_where_the_ids_are() -> None:
     pruner, loader, _ = run(
         RandomPruning(prune_ratio=0.5),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from online.found import CLASSES, short
 from small_runs import copied, differences
 from streams.streams import Numbers, Scores, ids_of, loss_of, run
 from thresher import Pruner
+from thresher.methods import Reference
 from thresher.online import (
+    Candidates,
+    Choice,
     ImportanceSampling,
     OnlineMethod,
     OrderedTopQ,
@@ -92,6 +97,42 @@ def test_samples_wait_at_some_of_these_moments() -> None:
     ]
     assert max(int((each >= 0).sum()) for each in waiting) > 0
     assert len({each.shape for each in waiting}) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastFirst(OnlineMethod):
+    """Lets five of eight wait, and the first of them last."""
+
+    reference: ClassVar[Reference] = Reference(title="", authors="", year=2026)
+
+    def choose(self, candidates: Candidates) -> Choice:
+        wanted = torch.tensor([1, 2, 3, 4, 0])
+        return Choice(wanted[wanted < candidates.size], None, {})
+
+
+def test_who_waits_is_found_again_in_the_order_of_waiting() -> None:
+    test_a_run_killed_after_any_batch_goes_on_as_the_whole_one(LastFirst(), None)
+
+
+@pytest.mark.parametrize("method", [OrderedTopQ(), OrderedTopQ(warmup_epochs=4)])
+def test_beginning_again_what_was_read_moves_no_random_stream(method: OnlineMethod) -> None:
+    """A pass draws its workers' seed when it begins; a resumed one has drawn it already."""
+
+    def started() -> tuple[Script, torch.Generator]:
+        generator = torch.Generator().manual_seed(1)
+        return Script(method, steps_per_epoch=7, generator=generator), generator
+
+    whole, drawn = started()
+    trail, states = [], []
+    for each in whole.run():
+        trail.append((each, drawn.get_state().tolist()))
+        states.append((whole.state(), drawn.get_state()))
+    for cursor in range(len(trail) - 1):
+        other, generator = started()
+        other.load(states[cursor][0])
+        generator.set_state(states[cursor][1])
+        each = next(other.run())
+        assert (each, generator.get_state().tolist()) == trail[cursor + 1]
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a single core

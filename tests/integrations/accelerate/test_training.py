@@ -14,8 +14,16 @@ from integrations import by_hand
 from integrations.accelerate.runs import accelerator_of, fit, on_rank
 from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
 from parallel.processes import Raised, on_ranks, preload, succeed
-from thresher.errors import AlreadyWrappedError, LoaderReplacedError, SettingError
+from streams.streams import Numbers, Scores
+from thresher import Pruner
+from thresher.errors import (
+    AlreadyWrappedError,
+    IterableDatasetError,
+    LoaderReplacedError,
+    SettingError,
+)
 from thresher.integrations.accelerate import pace, wrap
+from thresher.online import OrderedTopQ
 
 preload("accelerate")
 
@@ -130,6 +138,13 @@ def test_what_is_prepared_already_is_refused() -> None:
     wrapped = pruner.wrap(DataLoader(by_hand.data(), BATCH))
     with pytest.raises(AlreadyWrappedError):
         wrap(accelerator, by_hand.pruner_of(), wrapped)
+
+
+def test_a_stream_is_refused() -> None:
+    stream = DataLoader(Numbers(range(9)), BATCH)
+    pruner = Pruner(OrderedTopQ(), epochs=3)
+    with pytest.raises(IterableDatasetError, match=r"no sample ids.*in Accelerate.*your own"):
+        wrap(accelerator_of(), pruner, stream, score_fn=Scores())
 
 
 def test_another_number_of_accumulated_batches_is_refused() -> None:

@@ -127,7 +127,7 @@ def fit(
         "enable_model_summary": False,
     }
     fitter = L.Trainer(callbacks=callbacks, **{**settings, **trainer})
-    train = loader or DataLoader(by_hand.data(), BATCH, shuffle=True)
+    train = DataLoader(by_hand.data(), BATCH, shuffle=True) if loader is None else loader
     held_out = DataLoader(by_hand.data(), 10) if validates else None
     fitter.fit(module, train, held_out, ckpt_path=resumed)
     return by_hand.trained(module.batches, pruner, module.rates, module.net, module.leftover)

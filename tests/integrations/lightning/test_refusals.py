@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.fabric.utilities.data import _update_dataloader
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder
 from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
@@ -15,15 +16,18 @@ from integrations import by_hand
 from integrations.by_hand import BATCH, EPOCHS
 from integrations.lightning.runs import Classifier, fit, on_rank, saved
 from parallel.processes import Raised, on_ranks, preload
+from streams.streams import Numbers, Scores
 from thresher import Pruner, RandomPruning
 from thresher.errors import (
     AlreadyWrappedError,
     CheckpointError,
+    IterableDatasetError,
     LoaderReplacedError,
     SamplerError,
     SettingError,
     ThresherWarning,
 )
+from thresher.online import OrderedTopQ
 
 preload("lightning")
 
@@ -47,6 +51,18 @@ def test_a_setting_that_planned_epochs_do_not_allow_is_refused_by_name(setting: 
     options, message = REFUSED[setting]
     with pytest.raises(SettingError, match=message):
         fit(**options)
+
+
+def test_a_stream_is_refused() -> None:
+    class Unscheduled(Classifier):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    pruner = Pruner(OrderedTopQ(), epochs=EPOCHS)
+    stream = DataLoader(Numbers(range(9)), BATCH)
+    given: dict[str, Any] = {"loader": stream, "pruning": {"score_fn": Scores()}}
+    with pytest.raises(IterableDatasetError, match=r"no sample ids.*in Lightning.*your own"):
+        fit(pruner=pruner, module=Unscheduled(), **given)
 
 
 def test_a_number_of_epochs_that_is_not_the_pruners_is_warned_of() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from thresher import InfoBatch, OrderDP, RePB
 from thresher.errors import IterableDatasetError, StreamIdError
 from thresher.online import OrderedTopQ, SelectiveBackprop
 
-datasets = pytest.importorskip("datasets")
 pytestmark = QUIET
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import webdataset as wds
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,7 +25,6 @@ from thresher import OrderDP
 from thresher.errors import SamplerError, StreamIdError
 from thresher.online import OrderedTopQ
 
-wds = pytest.importorskip("webdataset")
 pytestmark = QUIET
 
 
