@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import nn
@@ -160,7 +160,7 @@ def _asked(
     asked = tuple(name for name in needs if name not in (*_RECORDED, "labels"))
     if asked:
         # Without augmentation: what is asked is about the samples, not about one epoch's pictures.
-        plain = task.inputs.plain_set(data)
+        plain: Any = task.inputs.plain_set(data)
         loader = DataLoader(plain, EVALUATION_BATCH, collate_fn=whole_batch)
         started = clock(reference.device)
         told = collect(reference.model, loader, needs=asked)

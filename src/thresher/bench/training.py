@@ -97,7 +97,7 @@ def prepare(config: RunConfig, task: Task, data: Data, method: Method) -> Parts:
         seed=config.seed,
         step_exponent=None if isinstance(method, Full) else config.step_exponent,
     )
-    training = task.training_set(data, config.seed)
+    training: Any = task.training_set(data, config.seed)
     plain = DataLoader(
         training,
         config.batch_size,

@@ -77,11 +77,11 @@ class Inputs(Protocol):
         """`flip` and `shift`, as a run's configuration has them."""
         ...
 
-    def training_set(self, data: Any, seed: int) -> Any:
-        """Return the training split as `TrainingData`, augmented by (seed, epoch, sample id)."""
+    def training_set(self, data: Any, seed: int) -> TrainingData:
+        """Return the training split, augmented by (seed, epoch, sample id)."""
         ...
 
-    def plain_set(self, data: Any) -> Any:
+    def plain_set(self, data: Any) -> TrainingData:
         """Return the training split without augmentation."""
         ...
 
@@ -192,8 +192,8 @@ class Task:
         """What is measured on the test split, and which way is better."""
         return self.objective.metric
 
-    def training_set(self, data: Data, seed: int) -> Any:
-        """Return the training split as `TrainingData`, with the task's augmentation."""
+    def training_set(self, data: Data, seed: int) -> TrainingData:
+        """Return the training split as a data set, with the task's augmentation."""
         return self.inputs.training_set(data, seed)
 
     def known_wrong(self, data: Data) -> Tensor | None:
