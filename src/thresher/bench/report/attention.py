@@ -180,7 +180,7 @@ def precision(suspects: np.ndarray, wrong: np.ndarray | None) -> dict[int, float
         return {}
     num = int(wrong.sum())
     hits = np.cumsum(wrong[suspects])
-    marks = [k for k in (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000) if k < num]
+    marks = [k for k in (10, 50, 100, 500, 1000, 5000, 10_000) if k < num]
     return {k: float(hits[k - 1] / k) for k in [*marks, num]}
 
 

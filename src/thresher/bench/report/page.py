@@ -116,7 +116,8 @@ def _opening(stories: Sequence[Story]) -> str:
     for story in stories:
         for kind, number in story.tally.items():
             counts[kind] = counts.get(kind, 0) + number
-    rows = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    words = {"one seed": "not tested (one seed)"}
+    rows = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in counts.items())
     return f"{num} runs on {len(stories)} tasks. Rows of methods: {rows or 'none'}."
 
 
