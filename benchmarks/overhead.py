@@ -49,7 +49,7 @@ def main() -> None:
         return max(1, round(usual * given.repetitions))
 
     def repetitions(size: int) -> int:
-        return times(max(2, min(40, 4 * 10**6 // size)))
+        return times(max(4, min(40, 4 * 10**6 // size)))
 
     sizes = [int(size) for size in given.sizes]
     only, ratio = given.methods, given.prune_ratio

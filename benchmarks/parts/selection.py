@@ -31,6 +31,12 @@ _JUDGED_FROM = 10**6
 # From here on a method has a process to itself, as one trains: the columns of the others would
 # leave it neither caches nor large pages.
 _APART_FROM = 10**7
+
+Times = tuple[float, float, int]
+"""CPU seconds of an epoch with and without Thresher, and its samples."""
+Seen = dict[tuple[str, str], list[Times]]
+"""Of each method and mode the epochs."""
+
 _WARM_UP = 2  # epochs: the first trains on everything and the second is the first pruned one
 
 
@@ -179,63 +185,71 @@ def measure(
     """Return the lines of row 1: of methods in turns, or of each by itself where there is more."""
     lines: list[Line] = []
     for size in sizes:
-        given = size, prune_ratio, repetitions(size)
+        times = repetitions(size)
         if size < _APART_FROM:
-            lines += _in_turns(*given, only)
-            continue
-        for label in only:
-            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-                found = alone.submit(_in_turns, *given, [label]).result()
-            # Each is judged by the yardstick of its own process; the first one's is shown.
-            lines += found if label == only[0] else found[1:]
+            published, seen = _in_turns(size, prune_ratio, times, only, has_yardstick=True)
+        else:
+            published, seen = _alone(_in_turns, size, prune_ratio, times, [], has_yardstick=True)
+            for label in only:
+                seen |= _alone(_in_turns, size, prune_ratio, times, [label])[1]
+        lines += _lines(size, published, seen)
     return lines
 
 
-def _in_turns(size: int, prune_ratio: float, repetitions: int, only: list[str]) -> list[Line]:
-    """Return lines of methods and modes that take turns in every repetition."""
+def _alone(job: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return what a job does in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(job, *arguments, **options).result()
+
+
+def _in_turns(
+    size: int, prune_ratio: float, repetitions: int, only: list[str], *, has_yardstick: bool = False
+) -> tuple[list[Times], Seen]:
+    """Return what the yardstick took, and methods and modes; they take turns."""
     torch.set_num_threads(1)
     losses = Losses(size)
     subjects = {label: Subject(label, prune_ratio, size) for label in only}
-    yardstick = Yardstick(size)
-    seen: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
+    yardstick = Yardstick(size) if has_yardstick else None
+    published, seen = list[Times](), Seen()
     gc.collect()
     gc.freeze()
     for turn in range(-1, repetitions):
-        found = {("published", "loader"): yardstick.epoch(losses)}
+        if yardstick is not None:
+            published.append(yardstick.epoch(losses))
         for label, subject in subjects.items():
             if turn < 0:
                 for _ in range(_WARM_UP):
                     subject.epoch("loader", losses)
             for mode in MODES:
-                found[label, mode] = subject.epoch(mode, losses)
-        if turn >= 0:
-            for key, times in found.items():
-                seen.setdefault(key, []).append(times)
+                seen.setdefault((label, mode), []).append(subject.epoch(mode, losses))
     gc.unfreeze()
-    return _lines(size, seen)
+    # The first turn was a warm-up, too.
+    return published[1:], {key: times[1:] for key, times in seen.items()}
 
 
-def _lines(size: int, seen: dict[tuple[str, str], list[tuple[float, float, int]]]) -> list[Line]:
+def _least(times: list[Times], million: float) -> float:
+    return (min(t[0] for t in times) - min(t[1] for t in times)) / million
+
+
+def _median(times: list[Times], million: float) -> float:
+    return statistics.median(t[0] - t[1] for t in times) / million
+
+
+def _lines(size: int, yardstick: list[Times], seen: Seen) -> list[Line]:
     million = size / 1e6
-    least: dict[tuple[str, str], float] = {}
-    median: dict[tuple[str, str], float] = {}
-    for key, times in seen.items():
-        least[key] = (min(t[0] for t in times) - min(t[1] for t in times)) / million
-        median[key] = statistics.median(t[0] - t[1] for t in times) / million
-    published = least.pop(("published", "loader"))
+    published = _least(yardstick, million)
     lines = [
         Line(
             "1 selection and steps",
             f"{size:.0e} InfoBatch as published (yardstick)",
             published,
             "s/10⁶",
-            more={"median": median["published", "loader"]},
+            more={"median": _median(yardstick, million)},
         )
     ]
-    for (label, mode), value in least.items():
-        bound = METHODS[label][1]
+    for (label, mode), times in seen.items():
+        value, bound = _least(times, million), METHODS[label][1]
         share = 6 if bound == QUICK else 4
-        times = seen[label, mode]
         lines.append(
             Line(
                 "1 selection and steps",
@@ -244,7 +258,7 @@ def _lines(size: int, seen: dict[tuple[str, str], list[tuple[float, float, int]]
                 "s/10⁶",
                 min(bound, published / share) if size >= _JUDGED_FROM else None,
                 more={
-                    "median": median[label, mode],
+                    "median": _median(times, million),
                     "ms/epoch": value * million * 1e3,
                     "published/this": published / value,
                     "trained": statistics.mean(t[2] for t in times) / size,
