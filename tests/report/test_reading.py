@@ -85,6 +85,12 @@ def damaged_lines() -> dict[str, str]:
         "no time": json.dumps({**whole, "seconds": {"training": 0.0}}),
         "no training": json.dumps({**whole, "seconds": {}}),
         "epochs": json.dumps({**whole, "epochs": [{"planned": 1}]}),
+        "weights": json.dumps(
+            {**whole, "epochs": [{**whole["epochs"][0], "effective_samples": "many"}]}
+        ),
+        "operations": json.dumps({**whole, "flops": {"ratio": "less"}}),
+        "forwards": json.dumps({**whole, "extra_forwards": [1]}),
+        "notes": json.dumps({**whole, "notes": 5}),
         "measure": json.dumps({**whole, "measure": {"name": "x"}}),
         "measure's name": json.dumps({**whole, "measure": BITS.in_record() | {"name": 3}}),
         "measure's margin": json.dumps({**whole, "measure": BITS.in_record() | {"margin": "x"}}),

@@ -191,6 +191,11 @@ def _wrong(record: dict[str, Any]) -> str:
     for knob in ("prune_ratio", "step_exponent"):
         numbers += [config[knob]] if config.get(knob) is not None else []
     numbers += [epoch[name] for epoch in epochs for name in ("planned", "trained", "metric")]
+    numbers += [epoch.get(name, 0) for epoch in epochs for name in ("effective_samples", "seconds")]
+    numbers += [record.get(name, 0) for name in ("extra_forwards", "reference_samples")]
+    numbers.append(record.get("flops", {"ratio": 0})["ratio"])
+    if not isinstance(record.get("notes", []), list):
+        return "notes that are no list"
     if not all(isinstance(each, int | float) for each in numbers):
         return "something that should be a number is none"
     return "" if seconds.get("training", 0) > 0 else "no time of training"
