@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thresher.bench.catalogue import BASELINES
+from thresher.bench.catalogue import BASELINES, is_control
 from thresher.bench.compare import Options
 from thresher.bench.report.runs import Together
 from thresher.bench.report.story import Story
@@ -22,13 +22,15 @@ def command_of(story: Story) -> str:
         return group.command
     rows = [row for row in group.records if not row.is_added]
     pruned = [row for row in rows if row.prune_ratio is not None]
+    # Controls come along at every step length that a method is asked for.
+    methods = [row for row in pruned if not is_control(row.method)] or pruned
     asked: dict[str, Any] = {
         "task": group.task.removesuffix("@paper"),
         "scale": "paper" if group.task.endswith("@paper") else "small",
         "methods": tuple(dict.fromkeys([*BASELINES, *(row.method for row in rows)])),
         "prune_ratio": tuple(dict.fromkeys(row.prune_ratio for row in pruned)) or (0.5,),
         "step_exponent": tuple(
-            dict.fromkeys(row.step_exponent for row in pruned if row.step_length != "–")
+            dict.fromkeys(row.step_exponent for row in methods if row.step_length != "–")
         )
         or (None,),
         "seeds": group.seeds,
