@@ -41,8 +41,8 @@ class Row:
     asked: float
     extra_forwards: int
     dropped: int = 0
-    bytes_sent: int = 0
     passed: int = 0
+    bytes_sent: int = 0
     planning_seconds: float
     closing_seconds: float
     gathering_seconds: float = 0.0

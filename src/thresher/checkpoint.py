@@ -219,9 +219,14 @@ def load_safely(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(file: BinaryIO, path: str | os.PathLike[str]) -> Any:
     try:
         # torch's own reader takes numbers that have changed on the disk for what was saved.
-        broken = zipfile.ZipFile(file).testzip()
+        archive = zipfile.ZipFile(file)
+        broken = archive.testzip()
         if broken is not None:
             raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
+        # Where a bit says that an entry is a folder, that reader takes what was in memory for it.
+        folder = next((e.filename for e in archive.infolist() if e.external_attr & 0x10), None)
+        if folder is not None:
+            raise zipfile.BadZipFile(f"{folder} is marked as a folder")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers stumble in any way

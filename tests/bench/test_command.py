@@ -30,7 +30,7 @@ def thresher(
 
 
 HELD = """\
-import sys, time
+import signal, sys, time
 from thresher.bench.display import Display
 from thresher.bench.workers import Started
 from thresher.cli import main
@@ -43,6 +43,8 @@ def show_and_wait(self, event):
     if len(begun) == 2:
         time.sleep(600)
 
+# Whoever starts the tests in the background of a shell has them ignore it, and all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Display.show = show_and_wait
 sys.exit(main(sys.argv[1:]))
 """

@@ -103,6 +103,22 @@ def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(
     assert ends["refused"] > 100
 
 
+def test_an_entry_that_a_flipped_bit_makes_a_folder_is_refused(tmp_path: Path) -> None:
+    """Of such an entry torch reads nothing, and returns whatever its memory held before."""
+    whole, path = tmp_path / "whole.pt", tmp_path / "flipped.pt"
+    method = SelectiveBackprop(prune_ratio=0.4)
+    halfway(method).save(whole)
+    content, (pruner, _) = whole.read_bytes(), built(method)
+    entries = [place.start() for place in re.finditer(b"PK\x01\x02", content)]
+    assert len(entries) > 5
+    for entry in entries:
+        flipped = bytearray(content)
+        flipped[entry + 38] ^= 1 << 4
+        path.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="is marked as a folder"):
+            pruner.load(path)
+
+
 def test_torch_alone_would_take_changed_numbers_for_saved_ones(tmp_path: Path) -> None:
     """Why the checksums are looked at: if this fails, torch does it, and we need not."""
     path = tmp_path / "state.pt"

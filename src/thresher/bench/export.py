@@ -47,7 +47,8 @@ def _parquet(records: list[dict[str, Any]], file: Path) -> None:
     except ImportError as error:
         raise SettingError(
             f"{file}: pyarrow, which writes Parquet, is not installed",
-            cure='pip install "thresher[parquet]", or write .jsonl.xz',
+            "pyarrow",
+            'pip install "thresher[parquet]", or write .jsonl.xz',
         ) from error
 
     rows = [dict(_flat(record)) for record in records]
