@@ -34,7 +34,6 @@ import signal, sys, time
 from thresher.bench.display import Display
 from thresher.bench.workers import Started
 from thresher.cli import main
-
 show, begun = Display.show, []
 
 def show_and_wait(self, event):
@@ -43,8 +42,7 @@ def show_and_wait(self, event):
     if len(begun) == 2:
         time.sleep(600)
 
-# Whoever starts the tests in the background of a shell has them ignore it, and all they start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs of a shell ignore it
 Display.show = show_and_wait
 sys.exit(main(sys.argv[1:]))
 """
