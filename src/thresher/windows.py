@@ -125,7 +125,7 @@ def remember(
         scores[place], windows[place] = value, number
 
 
-def judged(ledger: Ledger, rule: WindowRule | None) -> ByMean | ByRule:
+def judged(ledger: Ledger, rule: WindowRule | None) -> Judged:
     """Return the last epoch's scores as a rule sees them."""
     return ByMean(ledger) if rule is None else ByRule(ledger, rule)
 
@@ -141,9 +141,9 @@ class ByMean:
         """Return Σ chance at ρ = 1."""
         return self._ledger.count(self._ledger["below"])
 
-    def chances(self, rho: float) -> Tensor:
-        """Return the chance of each sample to be pruned: float32, shape (rows,)."""
-        return self._ledger["below"].float().mul_(rho)
+    def drawn(self, rho: float, uniform: Tensor) -> Tensor:
+        """Return who is pruned if in the set, by uniform numbers: bool, shape (rows,)."""
+        return (uniform < rho).logical_and_(self._ledger["below"])
 
 
 @final
@@ -176,11 +176,12 @@ class ByRule:
         here = sum(float(np.sum(chance)) for _, chance in self._pieces(1.0))
         return self._ledger.population.plus(here)
 
-    def chances(self, rho: float) -> Tensor:
-        """Return the chance of each sample to be pruned: float32, shape (rows,)."""
-        result = np.zeros(self._ledger.num_rows, dtype=np.float32)
+    def drawn(self, rho: float, uniform: Tensor) -> Tensor:
+        """Return who is pruned if in the set, by uniform numbers: bool, shape (rows,)."""
+        result, number = np.zeros(self._ledger.num_rows, dtype=np.bool_), uniform.numpy()
         for members, chance in self._pieces(rho):
-            result[self._ids[members]] = chance
+            ids = self._ids[members]
+            result[ids] = number.take(ids) < chance
         return torch.from_numpy(result)
 
     def _pieces(self, rho: float) -> Iterator[tuple[slice, Array]]:
@@ -188,3 +189,7 @@ class ByRule:
             scores = torch.from_numpy(self._scores[members])
             chance = self._rule.chance(scores, torch.from_numpy(self._sizes[some]), rho)
             yield members, unit_interval(chance, f"the chances of {self._rule}")
+
+
+Judged = ByMean | ByRule
+"""The last epoch's scores as a rule, or equation 1, sees them."""

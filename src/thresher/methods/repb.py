@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor
 
 from thresher import windows
 from thresher.errors import SettingError
@@ -93,16 +92,16 @@ class RePB(Method):
         return (in_set, count, *windows.columns(self.rule))
 
     def select(self, ledger: Ledger, epoch: Epoch) -> Selection:
-        rho, to_prune = self._judged(ledger, epoch)
+        rho, judged = self._judged(ledger, epoch)
         in_set, uniform = ledger["in_set"], epoch.draws.uniform(ledger.num_rows, "selection")
-        kept = in_set & ~(uniform < to_prune)
+        kept = judged.drawn(rho, uniform).logical_not_().logical_and_(in_set)
         if self.resample:
             kept |= ~in_set & (uniform < 1 - rho)
         weights = cumulative(epoch.number, ledger["count"]) if self.rescale else None
         return Selection(kept=kept, weights=weights, facts={"rho": rho})
 
-    def _judged(self, ledger: Ledger, epoch: Epoch) -> tuple[float, Tensor]:
-        """Return ρ, and each sample's chance to be pruned if it is in the set."""
+    def _judged(self, ledger: Ledger, epoch: Epoch) -> tuple[float, windows.Judged]:
+        """Return ρ, and the last epoch's scores as the rule sees them."""
         judged = windows.judged(ledger, self.rule)
         rho = 0.5 if self.rho is None else self.rho
         if epoch.target is not None:
@@ -111,7 +110,7 @@ class RePB(Method):
             prunable = judged.prunable() + absent - out
             wanted = max(0.0, epoch.target * ledger.num_samples - out)
             rho = min(1.0, wanted / prunable) if prunable else 1.0
-        return rho, judged.chances(rho)
+        return rho, judged
 
     def observe(self, ledger: Ledger, plan: Plan, trace: Trace) -> None:
         ledger["in_set"].zero_().numpy()[plan.rows.numpy()] = True
