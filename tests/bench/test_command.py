@@ -35,11 +35,11 @@ from thresher.bench.display import Display
 from thresher.bench.workers import Started
 from thresher.cli import main
 show, begun = Display.show, []
-
 def show_and_wait(self, event):
     show(self, event)
     begun.extend([event] * isinstance(event, Started))
     if len(begun) == 2:
+        print("waits")
         time.sleep(600)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs of a shell ignore it
@@ -61,10 +61,9 @@ def test_interrupted_comparison_keeps_its_runs_and_continues(
     command += ("--seeds", "2", "--out", "out")
     process = thresher(*command, folder=tmp_path, program=("-c", HELD))
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("[1/8] full · seed 0: "):
-            process.send_signal(signal.SIGINT)
-            break
+    begun = list(iter(process.stdout.readline, "waits\n"))
+    process.send_signal(signal.SIGINT)
+    assert begun[-1].startswith("[1/8] full · seed 0: ")
     rest, complaints = process.communicate(timeout=300)
     assert process.returncode == 130, complaints
     assert complaints == ""
