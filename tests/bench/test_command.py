@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_interrupted_comparison_keeps_its_runs_and_continues(
     command += ("--seeds", "2", "--out", "out")
     process = thresher(*command, folder=tmp_path, program=("-c", HELD))
     assert process.stdout is not None
-    begun = list(iter(process.stdout.readline, "waits\n"))
+    begun = list(takewhile("waits\n".__ne__, process.stdout))
     process.send_signal(signal.SIGINT)
     assert begun[-1].startswith("[1/8] full · seed 0: ")
     rest, complaints = process.communicate(timeout=300)
