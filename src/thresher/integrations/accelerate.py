@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader
 from thresher.errors import SettingError
 from thresher.loader import PlannedLoader
 from thresher.pacing import PacedScheduler
+from thresher.parallel.dispatched import DispatchedLoader
 from thresher.parallel.ranks import Ranks
 from thresher.pruner import Pruner
 from thresher.scores.scoring import BatchScores
@@ -42,8 +43,8 @@ def wrap(
     `accelerator.accumulate` leaves no gradient behind, and has `accelerator.save_state` save the
     pruner, in the middle of an epoch gathered from all ranks. Every rank trains its part of each
     global batch. With `split_batches` the loader's batch size is that of all ranks. `even_batches`
-    or
-    not, ranks take equally many steps, and copies that only fill the last batch do not count.
+    or not, ranks take equally many steps, and copies that only fill the last batch do not count.
+    With `dispatch_batches` rank 0 reads for all ranks, and sends each its batch.
 
     Args:
         accelerator: as many accumulation steps as the pruner.
@@ -58,11 +59,14 @@ def wrap(
     Example:
         >>> loader = wrap(accelerator, pruner, loader)  # doctest: +SKIP
     """
-    _require_plannable(accelerator, pruner, loader)
+    _require_plannable(accelerator, pruner, loader, scores_batches=score_fn is not None)
     if accelerator.split_batches and accelerator.num_processes > 1:
         loader = _split(loader, accelerator.num_processes)
     refuse_stream(loader, "Accelerate")
     wrapped = pruner.wrap(loader, score_fn=score_fn)
+    if accelerator.dispatch_batches and accelerator.num_processes > 1:
+        drive = wrapped.__dict__["_thresher"]
+        drive.inner = DispatchedLoader(drive.inner)
     kind = type(wrapped)
     bases = (AcceleratedLoader,) if kind is PlannedLoader else (AcceleratedLoader, kind)
     made = object.__new__(types.new_class(kind.__name__, bases))
@@ -169,17 +173,20 @@ def _split(loader: _Loader, parts: int) -> _Loader:
     return made
 
 
-def _require_plannable(accelerator: Any, pruner: Pruner, loader: Any) -> None:
+def _require_plannable(
+    accelerator: Any, pruner: Pruner, loader: Any, *, scores_batches: bool
+) -> None:
     if getattr(loader, "_is_accelerate_prepared", False):
         raise SettingError(
             "wrap got a loader that accelerator.prepare returned",
             "the loader you built",
             "Call wrap first, and give accelerator.prepare its result",
         )
-    if accelerator.dispatch_batches:
+    if accelerator.dispatch_batches and scores_batches:
         raise SettingError(
-            "Accelerator(dispatch_batches=True) reads all data on one rank",
-            "dispatch_batches=None or False, as each rank reads its own part of the plan",
+            "Accelerator(dispatch_batches=True) with score_fn=..., for whose passes each rank asks "
+            "for samples of its own",
+            "dispatch_batches=None or False, so that each rank reads them",
             "Set DataLoaderConfiguration(dispatch_batches=None)",
         )
     plugin = accelerator.gradient_state

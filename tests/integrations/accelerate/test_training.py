@@ -32,6 +32,8 @@ MODES: dict[str, dict[str, Any]] = {
     "uneven": {"even_batches": False},
     "split": {"split_batches": True},
     "seedable": {"use_seedable_sampler": True},
+    "dispatched": {"dispatch_batches": True},
+    "dispatched split": {"dispatch_batches": True, "split_batches": True},
 }
 
 
@@ -47,31 +49,23 @@ def test_it_trains_what_a_hand_written_loop_does_in_every_mode(size: int) -> Non
     cases = [(mode, accumulation) for mode in MODES for accumulation in (1, 3)]
     runs = fits(size, *[{"accumulation": many, **MODES[mode]} for mode, many in cases])
     for (mode, accumulation), ranks in zip(cases, runs, strict=True):
-        total, calls = (BATCH, 1) if mode == "split" else (BATCH * size, size)
+        total, calls = (BATCH, 1) if "split" in mode else (BATCH * size, size)
         whole = by_hand.by_hand(total, accumulation, calls=calls)
         require_same(ranks, whole, rates=designed(total, accumulation), exact=size == 1)
 
 
-def refused(rank: int, options: dict[str, Any]) -> None:
-    pruner = by_hand.pruner_of()
-    wrap(accelerator_of(**options), pruner, DataLoader(by_hand.data(), BATCH, shuffle=True))
-
-
-def test_dispatching_batches_is_refused_by_name_on_every_rank() -> None:
-    message = "dispatch_batches=True.*each rank reads its own part"
-    with pytest.raises(SettingError, match=message):
-        refused(0, {"dispatch_batches": True})
-    for each in on_ranks(refused, 2, {"dispatch_batches": True}):
-        assert isinstance(each, Raised)
-        assert "dispatch_batches=True) reads all data on one rank" in each.message
-
-
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_run_saved_anywhere_continues_with_the_very_next_batch(size: int, tmp_path: Path) -> None:
-    folder = str(tmp_path)
+@pytest.mark.parametrize("mode", ["even", "dispatched"])
+def test_a_run_saved_anywhere_continues_with_the_very_next_batch(
+    mode: str, size: int, tmp_path: Path
+) -> None:
+    folder, options = str(tmp_path), MODES[mode]
     places = [(2, 1), (2, 2), (3, 3)] if size == 1 else [(2, 1), (3, 2)]
-    (whole,) = fits(size, {"folder": folder, "saves": places})
-    resumed = fits(size, *[{"resumed": f"{folder}/{epoch}-{number}"} for epoch, number in places])
+    (whole,) = fits(size, {"folder": folder, "saves": places, **options})
+    resumed = fits(
+        size,
+        *[{"resumed": f"{folder}/{epoch}-{number}", **options} for epoch, number in places],
+    )
     for (epoch, number), late in zip(places, resumed, strict=True):
         for ours, theirs in zip(late, whole, strict=True):
             assert ours.batches[epoch] == theirs.batches[epoch][number:]
