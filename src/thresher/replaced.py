@@ -63,11 +63,10 @@ def refuse_rebuilt() -> Never:
         LoaderReplacedError: always.
     """
     found = caller() or Framework("Something", "Pass the loader on as pruner.wrap returned it")
-    raise LoaderReplacedError(
-        f"{found.name} rebuilt the wrapped loader from the arguments of a plain one, so its "
-        "batches would not be the planned ones",
-        "the loader that pruner.wrap returned, as it is",
-        found.cure,
+    _refuse(
+        found,
+        "rebuilt the wrapped loader from the arguments of a plain one, so its batches would not be "
+        "the planned ones",
     )
 
 
@@ -79,11 +78,10 @@ def refuse_taken() -> None:
     """
     found = caller()
     if found is not None:
-        raise LoaderReplacedError(
-            f"{found.name} put the sampler of the wrapped loader into a loader of its own, which "
-            "shards it once more and loses which sample is which",
-            "the loader that pruner.wrap returned, as it is",
-            found.cure,
+        _refuse(
+            found,
+            "put the sampler of the wrapped loader into a loader of its own, which shards it once "
+            "more and loses which sample is which",
         )
 
 
@@ -95,11 +93,10 @@ def refuse_reading_ahead() -> None:
     """
     found = caller()
     if found is not None and found is _FRAMEWORKS["ray"]:
-        raise LoaderReplacedError(
-            f"{found.name} put the wrapped loader into a loader of its own, which is a batch ahead "
-            "of the loop, so that nobody knows which batch is being trained",
-            "the loader that pruner.wrap returned, as it is",
-            found.cure,
+        _refuse(
+            found,
+            "put the wrapped loader into a loader of its own, which is a batch ahead of the loop, "
+            "so that nobody knows which batch is being trained",
         )
 
 
@@ -116,3 +113,8 @@ def refuse_prepared(loader: object) -> None:
             "the loader you built, before ray.train.torch.prepare_data_loader",
             found.cure,
         )
+
+
+def _refuse(found: Framework, what: str) -> Never:
+    expected = "the loader that pruner.wrap returned, as it is"
+    raise LoaderReplacedError(f"{found.name} {what}", expected, found.cure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from thresher.bench.whole_batches import TrainingBatches
 from thresher.draws import Draws
 
 
@@ -61,7 +60,7 @@ class Images:
 
 
 @final
-class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
+class TrainingSet(TrainingBatches):
     """Normalised, randomly flipped and shifted training images, a whole batch per request.
 
     What happens to a sample depends on (seed, epoch, sample id) and on nothing else, so that two
@@ -75,9 +74,6 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         shift: move each sample by up to this many pixels in both directions; or (up and down,
             left and right).
         seed: of the random choices.
-
-    Attributes:
-        seconds: time spent on making batches.
     """
 
     def __init__(
@@ -90,8 +86,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         shift: int | tuple[int, int],
         seed: int,
     ) -> None:
-        self.seconds = 0.0
-        self._labels = images.train_labels
+        super().__init__(images.train_labels)
         self._mean, self._std = channel_values(mean), channel_values(std)
         self._flip, self._seed = flip, seed
         self._shifts = down, right = (shift, shift) if isinstance(shift, int) else shift
@@ -109,24 +104,11 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         self._rows = (draws.uniform(num, "row") * (2 * down + 1)).long()
         self._columns = (draws.uniform(num, "column") * (2 * right + 1)).long()
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, sample_id: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([sample_id])
-        return images[0], labels[0]
-
-    def __getitems__(self, sample_ids: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the images (B, C, H, W), float32, and labels (B,) of a batch."""
-        started = time.perf_counter()
-        ids = torch.as_tensor(sample_ids)
+    def _inputs(self, ids: Tensor) -> Tensor:
         images = self._crops[ids, :, self._rows[ids], self._columns[ids]]
         if self._flip:
             images = torch.where(self._flipped[ids].view(-1, 1, 1, 1), images.flip(3), images)
-        images = normalised(images, self._mean, self._std)
-        labels = self._labels[ids]
-        self.seconds += time.perf_counter() - started
-        return images, labels
+        return normalised(images, self._mean, self._std)
 
 
 @final

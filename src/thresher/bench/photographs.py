@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,10 @@ from typing import Any, final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from thresher.bench.images import channel_values, normalised
 from thresher.bench.tasks._task import DataError
+from thresher.bench.whole_batches import TrainingBatches
 from thresher.draws import Draws
 
 _THREADS = 8
@@ -74,7 +73,7 @@ class Photographs:
 
 
 @final
-class PhotographSet(Dataset[tuple[Tensor, Tensor]]):
+class PhotographSet(TrainingBatches):
     """Photographs cut, scaled and normalised, a whole batch per request.
 
     Args:
@@ -83,16 +82,13 @@ class PhotographSet(Dataset[tuple[Tensor, Tensor]]):
         crops: how they are cut.
         seed: of random cuts and flips, which depend on it, the epoch and the sample id alone; None
             cuts the middle.
-
-    Attributes:
-        seconds: time spent on making batches.
     """
 
     def __init__(
         self, paths: tuple[Path, ...], labels: Tensor, crops: Crops, seed: int | None
     ) -> None:
-        self.seconds = 0.0
-        self._paths, self._labels, self._crops, self._seed = paths, labels, crops, seed
+        super().__init__(labels)
+        self._paths, self._crops, self._seed = paths, crops, seed
         self._mean, self._std = channel_values(crops.mean), channel_values(crops.std)
         self.start_epoch(0)
 
@@ -103,23 +99,11 @@ class PhotographSet(Dataset[tuple[Tensor, Tensor]]):
             columns = [draws.uniform(len(self), name) for name in names]
             self._drawn = torch.stack(columns, 1).numpy()
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, sample_id: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([sample_id])
-        return images[0], labels[0]
-
-    def __getitems__(self, sample_ids: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the images (B, 3, size, size), float32, and labels (B,) of a batch."""
-        started = time.perf_counter()
-        ids = [int(sample_id) for sample_id in sample_ids]
+    def _inputs(self, ids: Tensor) -> Tensor:
         with ThreadPoolExecutor(_THREADS) as pool:
-            pixels = np.stack(list(pool.map(self._pixels, ids)))
+            pixels = np.stack(list(pool.map(self._pixels, ids.tolist())))
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        batch = normalised(images, self._mean, self._std), self._labels[ids]
-        self.seconds += time.perf_counter() - started
-        return batch
+        return normalised(images, self._mean, self._std)
 
     def _pixels(self, sample_id: int) -> np.ndarray:
         path, size = self._paths[sample_id], self._crops.size

@@ -116,7 +116,7 @@ def cells(lines: Sequence[Line], metric: Metric = ACCURACY) -> dict[str, list[st
         "time": [duration(line.seconds) for line in lines],
         "speed-up": [_number(line.speed_up, ".2f", "×") for line in lines],
         heading_of(metric): [_mean_sd(line, metric.digits) for line in lines],
-        "to full [95 %]": [_difference(line, metric.digits) for line in lines],
+        "to full [95 %]": [difference(line, metric.digits) for line in lines],
         "verdict": [line.verdict for line in lines],
         "beats random?": [_beaten(line.random, metric.digits) for line in lines],
         "beats fewer epochs?": [_beaten(line.fewer_epochs, metric.digits) for line in lines],
@@ -262,7 +262,8 @@ def _mean_sd(line: Line, digits: int) -> str:
     return mean if math.isnan(line.sd) else f"{mean} ± {line.sd:.{digits}f}"
 
 
-def _difference(line: Line, digits: int) -> str:
+def difference(line: Line, digits: int) -> str:
+    """Return a line's mean difference to full, with its interval if there is one."""
     if line.difference is None:
         return "–"
     interval = line.difference.interval()

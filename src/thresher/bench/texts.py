@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from thresher.bench.images import checksum_of
+from thresher.bench.whole_batches import TrainingBatches
 from thresher.draws import Draws
 
 PADDING, UNKNOWN = 0, 1
@@ -67,7 +65,7 @@ class Tokens:
 
 
 @final
-class TokenSet(Dataset[tuple[Tensor, Tensor]]):
+class TokenSet(TrainingBatches):
     """Tokens and labels, a whole batch per request.
 
     Which words of a text are hidden depends on (seed, epoch, sample id) and on nothing else.
@@ -77,14 +75,11 @@ class TokenSet(Dataset[tuple[Tensor, Tensor]]):
         labels: int64, (n,) or (n, T).
         hidden: the share of tokens that become `UNKNOWN` in an epoch; padding stays.
         seed: of the random choices.
-
-    Attributes:
-        seconds: time spent on making batches.
     """
 
     def __init__(self, tokens: Tensor, labels: Tensor, *, hidden: float, seed: int) -> None:
-        self.seconds = 0.0
-        self._labels, self._hidden, self._seed = labels, hidden, seed
+        super().__init__(labels)
+        self._hidden, self._seed = hidden, seed
         self._whole = self._tokens = tokens
         self.start_epoch(0)
 
@@ -96,20 +91,8 @@ class TokenSet(Dataset[tuple[Tensor, Tensor]]):
             is_hidden &= self._whole != PADDING
             self._tokens = self._whole.masked_fill(is_hidden, UNKNOWN)
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, sample_id: int) -> tuple[Tensor, Tensor]:
-        tokens, labels = self.__getitems__([sample_id])
-        return tokens[0], labels[0]
-
-    def __getitems__(self, sample_ids: list[int]) -> tuple[Tensor, Tensor]:
-        """Return the tokens, int64, (B, T), and labels of a batch."""
-        started = time.perf_counter()
-        ids = torch.as_tensor(sample_ids)
-        batch = self._tokens[ids].long(), self._labels[ids]
-        self.seconds += time.perf_counter() - started
-        return batch
+    def _inputs(self, ids: Tensor) -> Tensor:
+        return self._tokens[ids].long()
 
 
 @final

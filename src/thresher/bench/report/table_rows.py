@@ -14,7 +14,7 @@ from thresher.bench.report.drawing import Scale
 from thresher.bench.report.sentences import kind_of
 from thresher.bench.report.views import gain, near, percent, row_name
 from thresher.bench.summary import FULL, Control, Line
-from thresher.bench.table import duration, signed
+from thresher.bench.table import difference, duration, signed
 
 STRIP = 170.0
 """Width of a strip."""
@@ -133,7 +133,7 @@ def _cells(line: Line, measure: Metric, margin: float, scale: Scale) -> Cells:
         time=percent(line.time_share),
         time_title=duration(line.seconds),
         metric=f"{line.mean:.{digits}f}{spread}",
-        difference=_difference(line, digits),
+        difference=difference(line, digits),
         gain=0.0 if is_full else gain(line),
         strip=None if line.difference is None else _strip(line, margin, scale),
         verdict="" if is_full else line.verdict,
@@ -142,16 +142,6 @@ def _cells(line: Line, measure: Metric, margin: float, scale: Scale) -> Cells:
         fewer=_control(line.fewer_epochs, digits),
         same_time=_control(line.same_seconds, digits),
     )
-
-
-def _difference(line: Line, digits: int) -> str:
-    if line.difference is None:
-        return "–"
-    interval = line.difference.interval()
-    mean = signed(line.difference.mean, digits)
-    if interval is None:
-        return mean
-    return f"{mean} [{signed(interval[0], digits)}, {signed(interval[1], digits)}]"
 
 
 def _control(control: Control | None, digits: int) -> str:
