@@ -51,6 +51,7 @@ class Display:
         self._waiting = {config.key: config for config in configs}
         self._num_runs, self._num_ended = len(configs), 0
         self._running: dict[int, tuple[RunConfig, int]] = {}
+        self._workers: set[int] = set()
         self._bars: dict[int, Any] = {}
         self._progress: Any = None
         if console.is_terminal:
@@ -79,6 +80,8 @@ class Display:
 
     def show(self, event: Event) -> None:
         """Take one event."""
+        # One that has just ended a run takes the next as long as there is any.
+        self._workers.add(event.worker)
         if isinstance(event, Started):
             self._waiting.pop(event.config.key, None)
             self._running[event.worker] = (event.config, 0)
@@ -150,7 +153,7 @@ class Display:
         if not seconds or None in seconds:
             return ""
         left = sum(each for each in seconds if each is not None)
-        return f" · about {duration(left / max(1, len(self._running)))} left"
+        return f" · about {duration(left / min(len(work), len(self._workers)))} left"
 
 
 def row_of(config: RunConfig) -> Row:
