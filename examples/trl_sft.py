@@ -25,7 +25,7 @@ from thresher.integrations.trl import pruned
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data", type=Path)
-parser.add_argument("--model", type=Path, help="a model folder; default: SmolLM2-135M as packaged")
+parser.add_argument("--model", type=Path, help="a model folder; default: SmolLM2-135M-Instruct")
 parser.add_argument("--rows", type=int, default=9000)
 parser.add_argument("--test-rows", type=int, default=200)
 parser.add_argument("--epochs", type=int, default=4)

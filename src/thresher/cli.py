@@ -21,7 +21,7 @@ _METHODS = "list the methods, or print one's card and BibTeX"
 _EXAMPLES = """\
 examples:
   thresher compare
-      half a minute: every method once on tiny data, to see what comes out
+      a minute: four methods and the baselines on tiny data, 3 seeds, to see what comes out
   thresher compare --task fashion-mnist
       a real comparison: 7 methods at ratio 0.5, 3 seeds, 10 epochs
   thresher compare --task fashion-mnist --methods repb infobatch --prune-ratio 0.3 0.5 0.7 --seeds 5

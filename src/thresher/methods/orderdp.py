@@ -59,7 +59,7 @@ class OrderDP(Method):
     has_exact_rate: ClassVar[bool] = True
     reference: ClassVar[Reference] = Reference(
         title="OrderDP: A Theoretically Guaranteed Lossless Dynamic Data Pruning Framework",
-        authors="Xu et al.",
+        authors="Jin et al.",
         year=2026,
         venue="ICLR",
     )

@@ -32,7 +32,7 @@ class GradMatch(SetMethod):
     Samples that cannot help fill up the budget, with a thousandth of the mean weight.
 
     Run it again every few epochs, on what the model says then: `Pruner.replace_subset` between
-    epochs; training on everything before is the paper's warm start. See `examples/reselect.py`.
+    epochs; training on everything before is the paper's warm start.
 
     Args:
         balanced: per class, as published; False for all samples together.

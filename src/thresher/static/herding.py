@@ -25,7 +25,7 @@ class Herding(SetMethod):
 
     Guarantees: ‖mean_S − μ‖ falls like 1/k on finitely many samples drawn with replacement; without
         replacement, as here, as long as the set is a small part of all.
-    Cost: O(k·n·d) time (50,000 × 512, half of them: 4 minutes on one core; balanced in 10 classes:
+    Cost: O(k·n·d) time (50,000 × 512, half of them: 75 s on one core; balanced in 10 classes:
         15 s), 4·n·d bytes.
 
     Example:
