@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from thresher.bench.statistics import Difference, comparisons, holm, standard_deviation, verdicts
+from thresher.bench.statistics import (
+    Difference,
+    comparisons,
+    holm,
+    resolution,
+    standard_deviation,
+    verdicts,
+)
 
 
 def pairs(seed: int, num_seeds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,3 +154,23 @@ def test_a_row_of_one_seed_does_not_count_for_holm() -> None:
 def test_comparisons_say_yes_no_or_not_shown() -> None:
     rows = [around(0.9, 0.1), around(-0.9, 0.1), around(0.1, 0.5), None]
     assert comparisons(rows) == ["yes", "no", "not shown", "–"]
+
+
+@pytest.mark.parametrize("values", [(1.25, 1.25, 1.25), (0.0, 0.0), (-1.25, -1.25, -1.25)])
+def test_equal_differences_of_a_coarse_metric_prove_less_than_its_step(
+    values: tuple[float, ...],
+) -> None:
+    """80 clips have steps of 1.25 points, and three seeds are equal by chance now and then."""
+    assert verdicts([Difference(values, step=1.25)] * 5, margin=0.5) == ["undecided"] * 5
+    assert verdicts([Difference((0.0,) * 5, step=0.01)], margin=0.5) == ["lossless (equivalent)"]
+
+
+def test_a_coarse_metric_is_rarely_called_better_by_chance() -> None:
+    """Two runs of equal quality on 80 clips: words of a table of 20 rows, 3 seeds."""
+    drawn = np.random.default_rng(0).binomial(80, 0.99, size=(300, 21, 3)) * 1.25
+    wrong = 0
+    for table in drawn:
+        step = resolution(table.ravel().tolist())
+        rows = [Difference(tuple((row - table[0]).tolist()), step) for row in table[1:]]
+        wrong += any(word.startswith("better") for word in verdicts(rows, margin=0.5))
+    assert wrong <= 300 * 0.025 + 3 * (300 * 0.025 * 0.975) ** 0.5

@@ -3,8 +3,17 @@
 from dataclasses import fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from thresher.bench.suite import Row, RunConfig, added_rows, asked_rows, trained_epochs
+from thresher.bench.suite import (
+    Row,
+    RunConfig,
+    added_rows,
+    as_many_epochs,
+    asked_rows,
+    trained_epochs,
+)
 
 CONFIG = RunConfig(
     task="digits",
@@ -64,12 +73,28 @@ def test_a_method_that_saved_another_share_gets_controls_at_that_share() -> None
     added = added_rows(rates, epochs=10)
     assert added == [
         Row("random", 0.52, None, is_added=True),
-        Row("fewer-epochs", 0.52, None, is_added=True),
         Row("random", 0.52, 0.5, is_added=True),
+        Row("fewer-epochs", 0.5, None, is_added=True),
     ]
     assert [str(row) for row in added] == [
-        *("random @ 0.52", "fewer-epochs @ 0.52", "random @ 0.52 γ=0.5")
+        *("random @ 0.52", "random @ 0.52 γ=0.5", "fewer-epochs @ 0.50")
     ]
+
+
+def test_fewer_epochs_never_cost_less_than_the_method() -> None:
+    """Of 8 epochs 0.3 are 2.4: 2 would be a control that a method may beat by training more."""
+    rates = dict.fromkeys(asked_rows(["repb"], [0.5, 0.7], [None]), 0.7)
+    rates |= {Row("full"): 0.0, Row("repb", 0.5): 0.5, Row("fewer-epochs", 0.7): 0.75}
+    assert trained_epochs("fewer-epochs", 0.7, 8) == 2
+    assert added_rows(rates, epochs=8) == [Row("fewer-epochs", 0.625, is_added=True)]
+
+
+@given(st.floats(0, 1), st.integers(1, 50))
+def test_as_many_epochs_are_the_fewest_that_cost_at_least_as_much(cost: float, epochs: int) -> None:
+    length = as_many_epochs(cost, epochs, 0.01)
+    assert 1 <= length <= epochs
+    assert length / epochs >= cost - 0.0101
+    assert length == 1 or (length - 1) / epochs < cost - 0.0099
 
 
 def test_a_control_that_is_in_the_table_is_not_added_again() -> None:

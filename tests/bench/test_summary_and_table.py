@@ -112,6 +112,26 @@ def test_a_method_that_saved_nothing_is_compared_with_full() -> None:
     assert control.row == Row("full")
 
 
+@pytest.mark.parametrize("rate", [0.49999, 0.5, 0.50001])
+def test_of_fewer_epochs_none_that_cost_less_than_the_method_are_its_control(rate: float) -> None:
+    """Five epochs have no half: three are the control, whatever the fifth digit of the rate."""
+    asked = asked_rows(["repb"], [0.3, 0.5, 0.7], [None])
+    fewer = {Row("fewer-epochs", 0.3): 0.2, Row("fewer-epochs", 0.5): 0.4}
+    achieved = {**fewer, Row("fewer-epochs", 0.7): 0.6, Row("repb", 0.5): rate}
+    lines = by_name(summarise(records(asked, achieved=achieved), margin=0.5))
+    control = lines["repb 0.5"].fewer_epochs
+    assert control is not None
+    assert control.row == Row("fewer-epochs", 0.5)
+
+
+def test_one_slow_full_run_makes_nobody_fast() -> None:
+    finished = records(ROWS)
+    finished[Row("full")][2]["seconds"]["training"] *= 3
+    line = by_name(summarise(finished, margin=0.5))["repb 0.5"]
+    assert line.speed_up == pytest.approx(2.0)
+    assert line.time_share == pytest.approx(0.5)
+
+
 def test_a_method_that_takes_longer_must_beat_as_many_epochs_as_take_as_long() -> None:
     longer = Row("fewer-epochs", 0.2, is_added=True)
     finished = records([*asked_rows(["selective-backprop"], [0.5], [None]), longer])

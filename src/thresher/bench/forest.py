@@ -20,7 +20,7 @@ from thresher.bench.panels import (
     limits,
     step_length_title,
 )
-from thresher.bench.suite import Row
+from thresher.bench.suite import SAME_RATE, Row
 from thresher.bench.summary import Line
 from thresher.bench.table import signed
 
@@ -34,8 +34,6 @@ _ROW = 0.215
 """Height of a row whose name has one line, in inches."""
 _NAME = 28
 """Characters of a name that one line holds."""
-_SAME_RATE = 0.0101
-"""How far the achieved rate may be from the asked one to pass for it (0.01, and rounding)."""
 
 
 class Block(NamedTuple):
@@ -151,7 +149,7 @@ def _opponents(line: Line) -> list[tuple[Row, str]]:
 
 
 def _saved_as_asked(line: Line) -> bool:
-    return abs(line.rate - (line.row.prune_ratio or 0.0)) <= _SAME_RATE
+    return abs(line.rate - (line.row.prune_ratio or 0.0)) <= SAME_RATE
 
 
 def _limits(

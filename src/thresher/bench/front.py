@@ -19,7 +19,7 @@ from typing import final
 
 import numpy as np
 
-from thresher.bench.statistics import ALPHA, Difference, holm
+from thresher.bench.statistics import ALPHA, Difference, holm, resolution
 
 RESAMPLES = 1000
 
@@ -106,7 +106,8 @@ def _shown_better(quality: np.ndarray, alpha: float) -> np.ndarray:
     # Python's floats, which say nothing of ∞ − ∞.
     rows = quality.tolist()
     differences = [tuple(a - b for a, b in zip(rows[i], rows[j], strict=True)) for i, j in pairs]
-    p_values = [Difference(values).p_above(0.0) for values in differences]
+    step = resolution(quality.ravel().tolist())
+    p_values = [Difference(values, step).p_above(0.0) for values in differences]
     shown = np.zeros((num, num), dtype=bool)
     for (i, j), is_shown in zip(pairs, holm(p_values, alpha / 2), strict=True):
         shown[i, j] = is_shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,6 +13,12 @@ from typing import Any, final
 from thresher.bench.catalogue import BASELINES, has_step_length, is_control, is_pruned
 from thresher.bench.chosen_once import STATIC
 from thresher.bench.spelling import base_name
+
+SAME_RATE = 0.0101
+"""How far rates may be apart and pass for the same (0.01, and rounding)."""
+
+SAME_TIME = 0.02
+"""How much less of full training's time may pass for the same: what clocks cannot tell."""
 
 
 @final
@@ -190,10 +197,10 @@ def added_rows(
 ) -> list[Row]:
     """Return the controls for methods whose cost is not what was asked: as dear, and no method.
 
-    A method whose achieved rate differs by more than 0.01 from the asked one is compared with
-    random pruning at the achieved rate and the same step length, and with that many fewer epochs.
-    One that does more than train, such as scoring samples first, is compared with as many epochs as
-    take as long, too. Rows that are there already serve.
+    A method is compared with the fewest epochs that cost at least as much, in samples; one that
+    does more than train, such as scoring samples first, with the fewest that take as long, too.
+    One whose achieved rate differs by more than 0.01 from the asked one is compared with random
+    pruning at the achieved rate and the same step length. Rows that are there already serve.
 
     Args:
         rates: achieved rate, mean over seeds, of every asked row that has all its seeds.
@@ -211,30 +218,32 @@ def added_rows(
         if is_control(row.method) or row.prune_ratio is None:
             continue
         ratio = round(rate, 2)
-        if abs(rate - row.prune_ratio) <= 0.01 or not 0 < ratio < 1:
-            continue
-        if ("random", ratio, row.step_exponent) not in present:
+        is_off = abs(rate - row.prune_ratio) > 0.01 and 0 < ratio < 1
+        if is_off and ("random", ratio, row.step_exponent) not in present:
             added[Row("random", ratio, row.step_exponent, is_added=True)] = None
-        length = trained_epochs("fewer-epochs", ratio, epochs)
+    costs = {row: 1 - rate for row, rate in rates.items()}
+    wanted = [
+        as_many_epochs(cost, epochs, tolerance)
+        for of_rows, tolerance in ((costs, SAME_RATE), (shares or {}, SAME_TIME))
+        for row, cost in of_rows.items()
+        if has_step_length(row.method) and not is_control(row.method) and cost < 1
+    ]
+    for length in dict.fromkeys(wanted):
         if length not in lengths and length < epochs:
-            lengths.add(length)
-            added[Row("fewer-epochs", ratio, None, is_added=True)] = None
-    return [*added, *_as_long(shares or {}, lengths, epochs)]
+            added[Row("fewer-epochs", round(1 - length / epochs, 4), is_added=True)] = None
+    return list(added)
 
 
-_TIME_NOISE = 0.02
-"""By how much of full's time a control may miss a method's without another one being added."""
+def as_many_epochs(cost: float, epochs: int, tolerance: float) -> int:
+    """Return the fewest epochs that cost at least as much, or a little less; at most all.
 
+    Args:
+        cost: as a share of full training's.
+        epochs: of full training.
+        tolerance: what passes for nothing, as a share of full training's.
 
-def _as_long(shares: Mapping[Row, float], lengths: set[int], epochs: int) -> list[Row]:
-    """Return fewer epochs that take as long as methods do, where no length that is there does."""
-    added: list[Row] = []
-    for row, share in shares.items():
-        if is_control(row.method) or not share < 1:
-            continue
-        missed = min(abs(length / epochs - share) for length in {*lengths, epochs})
-        length = _rounded(share * epochs)
-        if missed > 0.5 / epochs + _TIME_NOISE and length not in lengths:
-            lengths = lengths | {length}
-            added.append(Row("fewer-epochs", round(1 - length / epochs, 4), is_added=True))
-    return added
+    Example:
+        >>> [as_many_epochs(cost, 10, 0.01) for cost in (0.5, 0.505, 0.52, 1.2)]
+        [5, 5, 6, 10]
+    """
+    return min(epochs, max(1, math.ceil(round((cost - tolerance) * epochs, 9))))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any, final
 
@@ -15,18 +16,18 @@ from thresher.bench.metrics import metric_of
 from thresher.bench.statistics import (
     Difference,
     comparisons,
+    resolution,
     standard_deviation,
     verdicts,
 )
-from thresher.bench.suite import Row
+from thresher.bench.suite import SAME_RATE, SAME_TIME, Row
+
+_Compare = Callable[[Row, Row], "Difference | None"]
 
 Records = Mapping[Row, Mapping[int, Mapping[str, Any]]]
 """The finished runs of each row, by seed."""
 
 _UNKNOWN = {"ratio": math.nan}
-
-_SAME_RATE = 0.0101
-"""How far the rates of a method and of its random control may be apart (0.01, and rounding)."""
 
 
 @final
@@ -113,7 +114,9 @@ def summarise(records: Records, margin: float, looks: Sequence[int] = ()) -> lis
         margin: δ, in points.
         looks: the numbers of seeds that were named beforehand, if seeds are added (`looks`).
     """
-    lines = [_line(row, runs, records) for row, runs in records.items() if runs]
+    step = resolution(gain(run) for runs in records.values() for run in runs.values())
+    compare = partial(paired, records=records, step=step)
+    lines = [_line(row, runs, records, compare) for row, runs in records.items() if runs]
     alpha = alpha_of(max((line.num_seeds for line in lines), default=0), looks)
     tested = [line for line in lines if line.difference is not None]
     words = verdicts([line.difference for line in tested if line.difference], margin, alpha)
@@ -124,7 +127,7 @@ def summarise(records: Records, margin: float, looks: Sequence[int] = ()) -> lis
         ("fewer_epochs", _fewer_epochs),
         ("same_seconds", _same_seconds),
     ):
-        lines = _judged(lines, name, [control(line, lines, records) for line in lines], alpha)
+        lines = _judged(lines, name, [control(line, lines, compare) for line in lines], alpha)
     return _placed(lines, records, alpha)
 
 
@@ -164,13 +167,16 @@ def charged(run: Mapping[str, Any]) -> float:
     return math.fsum(run["seconds"].get(part, 0.0) for part in parts)
 
 
-def paired(row: Row, control: Row, records: Records) -> Difference | None:
-    """Return by how much a row is better than another on the seeds that both have finished."""
+def paired(row: Row, control: Row, *, records: Records, step: float = 0.0) -> Difference | None:
+    """Return by how much a row is better than another on the seeds that both have finished.
+
+    `step` is the metric's, as for `Difference`.
+    """
     ours, theirs = records.get(row, {}), records.get(control, {})
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         return None
-    return Difference(tuple(gain(ours[seed]) - gain(theirs[seed]) for seed in common))
+    return Difference(tuple(gain(ours[seed]) - gain(theirs[seed]) for seed in common), step)
 
 
 def gain(run: Mapping[str, Any]) -> float:
@@ -183,9 +189,10 @@ def gain(run: Mapping[str, Any]) -> float:
     return metric_of(run).gain(float(run["metric"]), 0.0)
 
 
-def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> Line:
-    full = records.get(FULL, {})
-    ratios = [charged(full[seed]) / charged(run) for seed, run in runs.items() if seed in full]
+def _line(
+    row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records, compare: _Compare
+) -> Line:
+    share = _time_share(runs, records)
     metrics = [run["metric"] for run in runs.values()]
     return Line(
         row=row,
@@ -195,12 +202,12 @@ def _line(row: Row, runs: Mapping[int, Mapping[str, Any]], records: Records) -> 
         reference=_mean(runs, "reference_samples"),
         extra_forwards=_mean(runs, "extra_forwards"),
         seconds=math.fsum(map(charged, runs.values())) / len(runs),
-        speed_up=math.fsum(ratios) / len(ratios) if ratios else math.nan,
-        time_share=_time_share(runs, records),
+        speed_up=1 / share if share else math.nan,
+        time_share=share,
         mean=math.fsum(metrics) / len(metrics),
         sd=standard_deviation(metrics),
         flops=math.fsum(run.get("flops", _UNKNOWN)["ratio"] for run in runs.values()) / len(runs),
-        difference=None if row == FULL else paired(row, FULL, records),
+        difference=None if row == FULL else compare(row, FULL),
     )
 
 
@@ -218,7 +225,7 @@ def _mean(runs: Mapping[int, Mapping[str, Any]], name: str) -> float:
     return math.fsum(run.get(name, 0.0) for run in runs.values()) / len(runs)
 
 
-def _random_control(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
+def _random_control(line: Line, lines: Sequence[Line], compare: _Compare) -> Control | None:
     if is_control(line.row.method):
         return None
     candidates = [
@@ -226,42 +233,41 @@ def _random_control(line: Line, lines: Sequence[Line], records: Records) -> Cont
         for other in lines
         if other.row.method == "random"
         and other.row.step_exponent == line.row.step_exponent
-        and abs(other.rate - line.rate) <= _SAME_RATE
+        and abs(other.rate - line.rate) <= SAME_RATE
     ]
-    return _nearest(line, candidates, records)
-
-
-def _fewer_epochs(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
-    if not has_step_length(line.row.method):
-        return None
-    # Full too: to a method that saved next to nothing, no fewer epochs cost the same.
-    return _nearest(line, _shorter(lines), records)
-
-
-def _same_seconds(line: Line, lines: Sequence[Line], records: Records) -> Control | None:
-    if not has_step_length(line.row.method) or math.isnan(line.time_share):
-        return None
-    # A run's time goes with its epochs, and these are exact where clocks are not. So does that of a
-    # method that does nothing but train.
-    does_more = line.extra_forwards > 0 or line.reference > 0
-    rate = 1 - line.time_share if does_more else line.rate
-    return _nearest(line, _shorter(lines), records, rate)
-
-
-def _shorter(lines: Sequence[Line]) -> list[Line]:
-    return [other for other in lines if other.row.method in ("full", "fewer-epochs")]
-
-
-def _nearest(
-    line: Line, candidates: Sequence[Line], records: Records, rate: float | None = None
-) -> Control | None:
     if not candidates:
         return None
-    rate = line.rate if rate is None else rate
-    # Of two equally near, the cheaper one: the comparison must not flatter the control.
-    best = min(candidates, key=lambda other: (round(abs(other.rate - rate), 6), other.samples))
-    difference = paired(line.row, best.row, records)
-    return None if difference is None else Control(row=best.row, difference=difference)
+    return _against(line, min(candidates, key=lambda other: abs(other.rate - line.rate)), compare)
+
+
+def _fewer_epochs(line: Line, lines: Sequence[Line], compare: _Compare) -> Control | None:
+    return _as_dear(line, lines, compare, 1 - line.rate, SAME_RATE)
+
+
+def _same_seconds(line: Line, lines: Sequence[Line], compare: _Compare) -> Control | None:
+    # A run's time goes with its epochs, and these are exact where clocks are not. So does that of a
+    # method that does nothing but train.
+    if line.extra_forwards > 0 or line.reference > 0:
+        return _as_dear(line, lines, compare, line.time_share, SAME_TIME)
+    return _as_dear(line, lines, compare, 1 - line.rate, SAME_RATE)
+
+
+def _as_dear(
+    line: Line, lines: Sequence[Line], compare: _Compare, cost: float, tolerance: float
+) -> Control | None:
+    """Compare with the fewest epochs that cost at least as much: a method must not win by more."""
+    # Full too: to a method that saved next to nothing, no fewer epochs cost the same.
+    shorter = [other for other in lines if other.row.method in ("full", "fewer-epochs")]
+    if not has_step_length(line.row.method) or not shorter or math.isnan(cost):
+        return None
+    enough = [other for other in shorter if 1 - other.rate >= cost - tolerance]
+    dearest = min(shorter, key=lambda other: other.rate)
+    return _against(line, max(enough, key=lambda other: other.rate, default=dearest), compare)
+
+
+def _against(line: Line, control: Line, compare: _Compare) -> Control | None:
+    difference = compare(line.row, control.row)
+    return None if difference is None else Control(row=control.row, difference=difference)
 
 
 def _judged(

@@ -12,7 +12,7 @@ from thresher.cards.card import Card
 from thresher.errors import SettingError
 
 FAMILIES: dict[str, str] = {
-    "historical": "choose before an epoch from what earlier epochs left; only KAKURENBO scores anew",
+    "historical": "choose before an epoch from what earlier ones left; only KAKURENBO scores anew",
     "online": "look at candidate batches with a scoring forward pass, and train on a part of each",
     "static": "choose once, from what a reference model says; then train on that subset",
 }

@@ -17,7 +17,7 @@ def listing(cards: Iterable[Card]) -> str:
     Example:
         >>> from thresher import RePB
         >>> print(listing([Card.of(RePB)]))
-        historical: choose before an epoch from what earlier epochs left; only KAKURENBO scores anew
+        historical: choose before an epoch from what earlier ones left; only KAKURENBO scores anew
         <BLANKLINE>
           method  needs  rate            unbiased for                        cost          paper
           RePB    loss   data-dependent  the mean gradient, in the long run  6 B a sample  Zhou ...
