@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Never, final
 
 import torch.distributed as dist
 from torch.utils.data import DataLoader
@@ -50,7 +50,8 @@ class DispatchedLoader(DataLoader[Any]):
     to fetch a batch are things that all ranks do together.
 
     Raises:
-        RanksDisagreeError: on every other rank, if rank 0 could not read a batch.
+        RanksDisagreeError: on every other rank, if rank 0 could not begin the pass or read a batch;
+            on all, if they do not want equally many.
     """
 
     def __init__(self, loader: DataLoader[Any]) -> None:
@@ -65,12 +66,42 @@ class DispatchedLoader(DataLoader[Any]):
         ranks, own = Ranks.found(), list(self._requests)
         if ranks.rank != _READER:
             dist.gather_object(own, dst=_READER)
+            _tell(None)
             return _dealt(iter(()), len(own), ranks)
         everyone: list[Any] = [None] * ranks.world_size
         dist.gather_object(own, everyone, dst=_READER)
-        # All ranks take equally many steps: that is what their plans are cut for.
-        self._asked.now = list(chain(*zip(*everyone, strict=True)))
-        return _dealt(super().__iter__(), len(own), ranks)
+        try:
+            self._asked.now = _in_turn(everyone)
+            batches = super().__iter__()
+        except Exception as error:  # the others wait for a word, whatever it is
+            _tell(error)
+            raise
+        _tell(None)
+        return _dealt(batches, len(own), ranks)
+
+
+def _in_turn(everyone: list[list[Any]]) -> list[Any]:
+    """Return the ranks' requests, step by step."""
+    sizes = [len(requests) for requests in everyone]
+    if len(set(sizes)) > 1:
+        raise RanksDisagreeError(
+            f"Ranks want {', '.join(map(str, sizes))} batches of this pass",
+            "equally many, as all ranks take equal steps",
+            "Build data set, loader and pruner alike on every rank",
+        )
+    return list(chain(*zip(*everyone, strict=True)))
+
+
+def _tell(failure: Exception | None) -> None:
+    """Tell the others, or hear, whether the pass has begun; the reader raises by itself.
+
+    Raises:
+        RanksDisagreeError: it has not.
+    """
+    told = [None if failure is None else f"{type(failure).__name__}: {failure}"]
+    dist.broadcast_object_list(told, src=_READER)
+    if told[0] is not None and failure is None:
+        _refuse(told[0])
 
 
 def _dealt(batches: Iterator[Any], number: int, ranks: Ranks) -> Iterator[Any]:
@@ -81,7 +112,7 @@ def _dealt(batches: Iterator[Any], number: int, ranks: Ranks) -> Iterator[Any]:
         if ranks.rank == _READER:
             try:
                 sent = [next(batches) for _ in range(ranks.world_size)]
-            except Exception as error:
+            except Exception as error:  # as above
                 failure = error
                 sent = [_Failed(f"{type(error).__name__}: {error}")] * ranks.world_size
         got: list[Any] = [None]
@@ -89,9 +120,13 @@ def _dealt(batches: Iterator[Any], number: int, ranks: Ranks) -> Iterator[Any]:
         if failure is not None:
             raise failure
         if isinstance(got[0], _Failed):
-            raise RanksDisagreeError(
-                f"Rank {_READER}, which reads for all ranks, failed: {got[0].why}",
-                "a batch",
-                f"Look for the error of rank {_READER}: its data set or collate function failed",
-            )
+            _refuse(got[0].why)
         yield got[0]
+
+
+def _refuse(why: str) -> Never:
+    raise RanksDisagreeError(
+        f"Rank {_READER}, which reads for all ranks, failed: {why}",
+        "a batch",
+        f"Look for the error of rank {_READER}: its data set or collate function failed",
+    )

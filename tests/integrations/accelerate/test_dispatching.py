@@ -89,6 +89,30 @@ def test_what_the_reader_cannot_read_stops_every_rank_with_the_reason() -> None:
     assert "Rank 0, which reads for all ranks, failed: OSError: the disk is gone" in other.message
 
 
+def begun(rank: int, sizes: tuple[int, int], spawned: bool) -> None:
+    """A pass that cannot begin: workers cannot be given the data, or ranks have other data."""
+    pruner = by_hand.pruner_of()
+    data: Any = [*range(sizes[rank])]
+    workers: dict[str, Any] = {}
+    if spawned:
+        data = [lambda: None] * sizes[rank]
+        workers = {"num_workers": 1, "multiprocessing_context": "spawn"}
+    loader = DataLoader(data, BATCH, shuffle=True, **workers)
+    next(iter(wrap(accelerator_of(dispatch_batches=True), pruner, loader)))
+
+
+def test_a_pass_that_cannot_begin_keeps_nobody_waiting() -> None:
+    reader, other = on_ranks(begun, 2, (SIZE, SIZE), True)
+    assert isinstance(reader, Raised)
+    assert isinstance(other, Raised)
+    assert "pickle" in reader.message.lower()
+    assert other.kind == "RanksDisagreeError"
+    assert "pickle" in other.message.lower()
+    for each in on_ranks(begun, 2, (SIZE, 2 * SIZE), False):
+        assert isinstance(each, Raised)
+        assert each.kind == "RanksDisagreeError"
+
+
 def scored(rank: int) -> None:
     pruner = by_hand.pruner_of(method=OrderedTopQ())
     loader = DataLoader(by_hand.data(), BATCH, shuffle=True)
