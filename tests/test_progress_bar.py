@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from streams.streams import Numbers, Scores
 from thresher import Full, Pruner, RandomPruning
 from thresher.integrations import progress
 from thresher.integrations.progress import progress_bar
@@ -97,6 +98,18 @@ def test_no_time_is_claimed_where_candidates_were_scored() -> None:
         pruner.reduce(losses)
     assert "about" not in bar.text
     assert "saved" in bar.text
+
+
+@pytest.mark.parametrize("steps_per_epoch", [None, 3])
+def test_of_a_stream_it_says_what_passed_by_and_was_left_out(steps_per_epoch: int | None) -> None:
+    pruner = Pruner(OrderedTopQ(prune_ratio=0.5), epochs=2)
+    plain = DataLoader(Numbers(range(64)), 4)
+    loader = pruner.wrap(plain, score_fn=Scores(), steps_per_epoch=steps_per_epoch)
+    bar = progress_bar(loader, pruner, console=terminal())
+    for _ in range(2):
+        for batch in bar:
+            pruner.reduce(batch["id"].float())
+    assert bar.text.startswith("epoch 2 of 2 · 50 % left out · 50 % of all visits saved")
 
 
 def test_without_rich_the_refusal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

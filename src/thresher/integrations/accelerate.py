@@ -124,8 +124,11 @@ class AcceleratedLoader(_StateMixin, PlannedLoader):
         device = accelerator.device if accelerator.device_placement else None
         self.begin()
         plan, grid = batches.progress.plan, self._thresher.course.grid
-        # Of the last global batch, the samples that are no copies; in shards each rank has its own.
-        self.remainder = -1 if getattr(plan, "sizes", ()) else grid.tail(len(plan))
+        # Of the last global batch, the samples that are no copies; in shards each rank has its own,
+        # and a budget of steps may end the pass before that batch.
+        is_whole = self._thresher.course.stop(batches.progress) == batches.progress.stop(grid)
+        is_known = is_whole and not getattr(plan, "sizes", ())
+        self.remainder = grid.tail(len(plan)) if is_known else -1
         try:
             for batch in batches:
                 left -= 1

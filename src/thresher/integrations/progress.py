@@ -75,7 +75,7 @@ class progress_bar:  # noqa: N801 - used like tqdm's
         )
         began, trained = perf_counter(), self._trained()
         with bar:
-            task = bar.add_task("", total=len(self))
+            task = bar.add_task("", total=self._length())
             try:
                 for number, batch in enumerate(self._loader):
                     if number == 1:
@@ -88,6 +88,12 @@ class progress_bar:  # noqa: N801 - used like tqdm's
                 self._visits += self._trained() - trained
                 self.text = self._told()
 
+    def _length(self) -> int | None:
+        try:
+            return len(self)
+        except TypeError:  # a pass over a stream, whose end nobody knows
+            return None
+
     def _trained(self) -> int:
         return self._pruner.report().trained
 
@@ -96,13 +102,18 @@ class progress_bar:  # noqa: N801 - used like tqdm's
         report = self._pruner.report()
         if not report.rows:
             return ""
-        size, rows = report.num_samples, report.rows
-        left_out = [max(0, size - row.planned) for row in rows]
+        rows = report.rows
+        # Of a stream what passed by so far, of which a part is trained.
+        visits = [row.passed or report.num_samples for row in rows]
+        left_out = [
+            max(0, seen - (row.trained if row.passed else row.planned))
+            for seen, row in zip(visits, rows, strict=True)
+        ]
         of = "" if report.epochs is None else f" of {report.epochs}"
         parts = [
             f"epoch {len(rows)}{of}",
-            f"{100 * left_out[-1] / size:.0f} % left out",
-            f"{100 * sum(left_out) / (size * len(rows)):.0f} % of all visits saved",
+            f"{100 * left_out[-1] / max(1, visits[-1]):.0f} % left out",
+            f"{100 * sum(left_out) / max(1, sum(visits)):.0f} % of all visits saved",
         ]
         if self._visits and not report.extra_forwards:
             seconds = self._seconds / self._visits * sum(left_out)

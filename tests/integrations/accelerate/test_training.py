@@ -15,7 +15,7 @@ from integrations.accelerate.runs import accelerator_of, fit, on_rank
 from integrations.by_hand import BATCH, EPOCHS, Trained, designed, require_same
 from parallel.processes import Raised, on_ranks, preload, succeed
 from streams.streams import Numbers, Scores
-from thresher import Pruner
+from thresher import InfoBatch, Pruner
 from thresher.errors import (
     AlreadyWrappedError,
     IterableDatasetError,
@@ -92,6 +92,25 @@ def test_metrics_of_training_batches_count_no_copies() -> None:
     everyone = [id_ for ids, _ in ranks[0] for id_ in ids]
     assert sorted(everyone) == list(range(by_hand.SIZE)), "an odd number"
     assert sum(len(ids) for rank in ranks for _, ids in rank) == by_hand.SIZE + 1
+
+
+def budgeted(rank: int) -> list[tuple[list[int], list[int]]]:
+    accelerator, pruner = accelerator_of(), Pruner(InfoBatch(prune_ratio=0.0), steps=3)
+    loader = wrap(accelerator, pruner, DataLoader(by_hand.data(), BATCH, shuffle=True))
+    found = []
+    for ids, *_ in loader:
+        pruner.reduce(ids.float())
+        found.append((accelerator.gather_for_metrics(ids).tolist(), ids.tolist()))
+    return found
+
+
+def test_nothing_is_left_out_of_metrics_where_a_budget_ends_the_pass_before_the_last_batch() -> (
+    None
+):
+    ranks = succeed(budgeted, 2)
+    for step, (together, _) in enumerate(ranks[0]):
+        assert together == [id_ for rank in ranks for id_ in rank[step][1]]
+    assert len(ranks[0]) == 3
 
 
 def doubly(rank: int) -> None:
