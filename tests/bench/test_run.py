@@ -1,6 +1,7 @@
 """One run: repeatable, paired by seed, and its record."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from thresher.bench.run import configure, require_device, train, warm_up
 from thresher.bench.suite import Row, RunConfig
+from thresher.bench.summary import summarise
 from thresher.bench.tasks import task
 from thresher.errors import SettingError
 
@@ -109,3 +111,15 @@ def test_warming_up_leaves_no_trace() -> None:
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(SettingError, match=f"--device {device} cannot be used here"):
         require_device(device)
+
+
+def test_a_run_that_diverges_is_a_result_that_counts() -> None:
+    """A step length without bound: the table must not be about the seeds that got away."""
+    record = trained(replace(config("repb", 0.5), learning_rate=1e12))
+    assert math.isnan(record["metric"])
+    assert len(record["epochs"]) < 4
+    assert any("diverged" in note for note in record["notes"])
+    full = trained(config("full"))
+    rows = {Row("full"): {0: full, 1: full}, Row("repb", 0.5): {0: record, 1: full}}
+    _, line = summarise(rows, margin=0.5)
+    assert line.verdict == "diverged"

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -20,7 +20,7 @@ from thresher.bench.reference import Cost, References
 from thresher.bench.suite import Row, RunConfig, reference_epochs
 from thresher.bench.tasks import Data, Task
 from thresher.bench.training import Parts, Spent, clock, evaluate, prepare, train_epoch
-from thresher.errors import SettingError, ThresherWarning
+from thresher.errors import AllLossesNaNError, SettingError, ThresherWarning
 from thresher.static import StaticMethod
 
 Progress = Callable[[int, float], None]
@@ -78,6 +78,7 @@ def train(
     """Train once and return what happened, ready for JSON.
 
     The metric is the last epoch's on the test split, never the best one; `measure` says what it is.
+    It is NaN if a method stopped because not one score of an epoch was a number.
     In `seconds`, `training` is the wall-clock time of the training loop and `cpu` the processor's
     time in the same stretch. In it are `data` (making batches), `planning` and `closing` (choosing,
     with what they wait for), `gathering` (from other ranks) and `waiting` (for the loader, beyond
@@ -102,7 +103,15 @@ def train(
             method, cost = (references or References()).choose(method, config, task, data)
         parts = prepare(config, task, data, method)
         for number in range(config.trained_epochs):
-            spent = train_epoch(parts, number, config.device)
+            try:
+                spent = train_epoch(parts, number, config.device)
+            except AllLossesNaNError as error:
+                if not epochs:
+                    raise
+                # A result like any other: without it the table would be about the luckier seeds.
+                epochs[-1] = replace(epochs[-1], metric=math.nan)
+                warnings.warn(str(error), ThresherWarning, stacklevel=1)
+                break
             trained = clock(config.device)
             metric = evaluate(parts.model, task, data, config.device)
             epochs.append(_Epoch(metric, spent, clock(config.device) - trained))
