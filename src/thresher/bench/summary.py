@@ -67,8 +67,8 @@ class Line:
         difference: to full, paired by seed.
         verdict: the word it has earned (`statistics.verdicts`).
         random: against random pruning at the same rate and step length.
-        fewer_epochs: against the number of epochs of the same cost in samples.
-        same_seconds: against the number of epochs of the same cost in seconds.
+        fewer_epochs: against the fewest epochs that train on at least as many samples.
+        same_seconds: against the fewest epochs that take at least as long.
         front: whether a row that takes no more time is better (`front.Place.word`).
         front_share: of the resampled tables in which none is (`front.Place.share`).
     """
