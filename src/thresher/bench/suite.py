@@ -138,9 +138,7 @@ class RunConfig:
     @property
     def expected_epochs(self) -> float:
         """About how much work the run is, in full epochs."""
-        if has_step_length(self.method):
-            return self.epochs * (1 - (self.prune_ratio or 0.0)) + (self.reference_epochs or 0)
-        return float(self.trained_epochs)
+        return expected_epochs(self.method, self.prune_ratio, self.epochs)
 
 
 def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
@@ -155,6 +153,18 @@ def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
     if not method.startswith("fewer-epochs"):
         return epochs
     return _rounded((1 - (prune_ratio or 0.0)) * epochs)
+
+
+def expected_epochs(method: str, prune_ratio: float | None, epochs: int) -> float:
+    """Return about how much work a run is, in full epochs, that of its reference model too.
+
+    Example:
+        >>> [expected_epochs(name, 0.5, 10) for name in ("full", "fewer-epochs", "repb", "el2n")]
+        [10.0, 5.0, 5.0, 7.0]
+    """
+    if not has_step_length(method):
+        return float(trained_epochs(method, prune_ratio, epochs))
+    return epochs * (1 - (prune_ratio or 0.0)) + (reference_epochs(method, epochs) or 0)
 
 
 def reference_epochs(method: str, epochs: int) -> int | None:
