@@ -105,7 +105,13 @@ class Options:
         )
 
     def command(self) -> str:
-        """Return the command line that asks for the same, without the folders of this machine."""
+        """Return the command line that asks for the same, without the folders of this machine.
+
+        Empty if none does: one number of seeds is how many there are, so no other single seed than
+        0 can be asked for.
+        """
+        if len(self.seeds) == 1 and self.seeds != (0,):
+            return ""
         words = ["thresher", "compare"]
         for field in fields(self):
             value = getattr(self, field.name)
