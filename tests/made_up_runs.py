@@ -33,18 +33,30 @@ def record(config: RunConfig, metric: float, rate: float | None = None) -> dict[
 
 
 class Runner:
-    """Stands in for `workers.run_all`; keeps the order in which runs were made."""
+    """Stands in for `workers.run_all`; keeps the order in which runs were made.
 
-    def __init__(self, metric: Metric = lambda _: 90.0, fails: Callable[[Row], bool] | None = None):
-        self.metric, self.fails = metric, fails or (lambda _: False)
+    Args:
+        metric: what a run reaches.
+        fails: whether a row fails.
+        rates: what a row saves, where it is not what it was asked for.
+    """
+
+    def __init__(
+        self,
+        metric: Metric = lambda _: 90.0,
+        fails: Callable[[Row], bool] | None = None,
+        rates: Mapping[Row, float] | None = None,
+    ):
+        self.metric, self.fails, self.rates = metric, fails or (lambda _: False), rates or {}
         self.made: list[str] = []
+        self.folders: dict[str] = {}
 
     def __call__(
         self,
         configs: Iterable[RunConfig | None],
         *,
         num_workers: int,
-        folders: Mapping[str, str],
+        folders: Mapping[str],
     ) -> Iterator[Event]:
         for config in configs:
             assert config is not None, "nobody else is at work"
@@ -53,7 +65,8 @@ class Runner:
             if self.fails(row(config)):
                 yield Failed(0, config, "ValueError: no luck", "Traceback")
             else:
-                yield Finished(0, config, record(config, self.metric(config)))
+                made = record(config, self.metric(config), self.rates.get(row(config)))
+                yield Finished(0, config, made)
 
 
 def row(config: RunConfig) -> Row:

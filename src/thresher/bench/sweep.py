@@ -72,6 +72,8 @@ class Sweep:
             while going:
                 self._train({name: each.question.rows for name, each in going.items()})
                 added = {name: each.add_controls() for name, each in going.items()}
+                for each in going.values():
+                    each.results().save()
                 added = {name: rows for name, rows in added.items() if rows}
                 for name, rows in added.items():
                     about = f"{name}: controls" if len(self.experiments) > 1 else "Controls"
