@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from thresher.bench.experiment import Experiment, Question
-from thresher.bench.suite import Row, RunConfig, asked_rows
+from thresher.bench.suite import Row, RunConfig, Source, asked_rows
 from thresher.bench.sweep import Sweep
 from thresher.bench.workers import Event, Failed, Finished, Started
 
@@ -33,7 +33,7 @@ def record(config: RunConfig, metric: float, rate: float | None = None) -> dict[
 
 
 class Runner:
-    """Stands in for `workers.run_all`; keeps the order in which runs were made.
+    """Stands in for `workers.run_all`; keeps the order in which runs were made, and their data.
 
     Args:
         metric: what a run reaches.
@@ -49,15 +49,16 @@ class Runner:
     ):
         self.metric, self.fails, self.rates = metric, fails or (lambda _: False), rates or {}
         self.made: list[str] = []
-        self.folders: dict[str] = {}
+        self.folders: dict[Source, str] = {}
 
     def __call__(
         self,
         configs: Iterable[RunConfig | None],
         *,
         num_workers: int,
-        folders: Mapping[str],
+        folders: Mapping[Source, str],
     ) -> Iterator[Event]:
+        self.folders |= folders
         for config in configs:
             assert config is not None, "nobody else is at work"
             self.made.append(f"{config.task} {row(config)} {config.seed}")

@@ -64,7 +64,7 @@ def test_a_suite_makes_tables_and_a_killed_worker_costs_one_run(
         ("seeds: 2", "seeds: 0", ("seeds: 0", "a number of seeds, or a list")),
         ("seeds: 2", "seeds: [1, 1]", ("seeds: [1, 1]",)),
         ("seeds: 2", "sedes: 2", ("sedes",)),
-        ("seeds: 2", "looks: [3, 4]", ("looks: 3 4 with 5 seeds", "the last has all seeds")),
+        ("seeds: 2", "seeds: 5\nlooks: [3, 4]", ("looks: 3 4 with 5 seeds", "has all seeds")),
         ("seeds: 2", "margin: -1", ("margin: -1", "more than 0")),
         ("epochs: 2", "epochs: few", ("tasks.digits", "epochs", "few", "int")),
         ("epochs: 2", "epochs: 0", ("tasks.digits.epochs: 0", "1 or more")),

@@ -121,7 +121,7 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
         from thresher.bench.workers import Failed, Finished, Started
 
         digits = task("digits")
-        images = load(digits, folders.get("digits"))
+        images = load(digits, None)
         for config in configs:
             yield Started(0, config)
             if config.method == "random":

@@ -12,7 +12,7 @@ from thresher.bench.claims import Claims
 from thresher.bench.looks import require_looks
 from thresher.bench.results import Results, designed
 from thresher.bench.store import Store
-from thresher.bench.suite import Row, RunConfig, added_rows
+from thresher.bench.suite import Row, RunConfig, Source, added_rows
 from thresher.bench.summary import FULL, Line, Records, rates, time_shares
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Experiment:
         folder: of the results.
 
     Attributes:
+        source: the data of all its runs.
         added: the controls that are known to be called for.
 
     Raises:
@@ -77,7 +78,7 @@ class Experiment:
         self.claims = Claims(folder / "claims")
         require_device(question.device)
         self.task: Task = task(question.task)
-        self._checksum = load(self.task, question.data).checksum()
+        self.source: Source = (self.task.name, load(self.task, question.data).checksum())
         self._configs: dict[tuple[Row, int], RunConfig] = {}
         self._look = question.looks[0] if question.looks else len(question.seeds)
         self._asked = self._begun = Asked(
@@ -130,7 +131,7 @@ class Experiment:
             found = self._configs[row, seed] = configure(
                 self.task,
                 row,
-                data=self._checksum,
+                data=self.source[1],
                 epochs=self.epochs,
                 batch_size=self.question.batch_size or self.task.budget.batch_size,
                 seed=seed,
@@ -160,6 +161,19 @@ class Experiment:
     def lines(self) -> list[Line]:
         """Return the table's lines."""
         return self.results().lines()
+
+    def unfinished(self) -> list[tuple[Row, int, dict[str, Any]]]:
+        """Return the runs that are asked for by now and not there: row, seed, and its failure.
+
+        The failure is empty where none is known.
+        """
+        self.store.refresh()
+        return [
+            (row, seed, self.store.failures.get(key, {}))
+            for row, keys in self.results().rows.items()
+            for seed, key in keys.items()
+            if key not in self.store.records
+        ]
 
     def full(self, seed: int) -> dict[str, Any] | None:
         """Return the finished run of full training under a seed."""

@@ -20,6 +20,9 @@ SAME_RATE = 0.0101
 SAME_TIME = 0.02
 """How much less of full training's time may pass for the same: what clocks cannot tell."""
 
+Source = tuple[str, str]
+"""Data that runs are trained on: their task, by its name, and their checksum."""
+
 
 @final
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ class RunConfig:
         """Sixteen hexadecimal digits that differ between any two different configurations."""
         text = json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def source(self) -> Source:
+        """What data it is trained on."""
+        return self.task, self.data
 
     @property
     def trained_epochs(self) -> int:

@@ -18,6 +18,10 @@ class DataError(ThresherError):
     """A task's data is missing, damaged, or not what the task needs."""
 
 
+class NoDataError(DataError):
+    """None of a task's files is where they were looked for; they may be elsewhere."""
+
+
 class Data(Protocol):
     """What a task loads: a training and a test split, in memory or as a list of files."""
 
