@@ -122,11 +122,24 @@ def test_half_of_the_files_in_the_given_folder_is_not_none(
         opened_with(tmp_path, "fashion-mnist")
 
 
-def test_data_that_are_nowhere_are_missed_in_the_folder_that_was_given(tmp_path: Path) -> None:
+def test_data_that_are_nowhere_are_missed_in_both_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "given").mkdir()
     assert opened_with(tmp_path, "digits").question.data is None
-    with pytest.raises(DataError, match=r"no file input\.txt in .*given"):
+    nowhere = (
+        r"no file input\.txt in .*given; without that folder: input\.txt comes with no package"
+    )
+    with pytest.raises(DataError, match=nowhere):
         opened_with(tmp_path, "tinyshakespeare")
+
+    def from_hub(*_: Any, **__: Any) -> Images:
+        raise DataError("the hub is down", cure="Wait")
+
+    monkeypatch.setattr(cifar, "from_hub", from_hub)
+    both = r"no file cifar10\.npz in .*given; without that folder: the hub is down\. Wait"
+    with pytest.raises(DataError, match=both):
+        opened_with(tmp_path, "cifar10")
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,9 @@ def opened(suite: Suite, name: str, options: RunOptions) -> Experiment:
         try:
             return Experiment(replace(question, data=None), options.folder / name)
         except DataError as error:
-            raise nothing from error
+            raise DataError(
+                f"{nothing.came}; without that folder: {error.came}", error.expected, error.cure
+            ) from error
 
 
 def bench(given: dict[str, Any], console: Console) -> int:

@@ -172,7 +172,8 @@ class Task:
     Args:
         name: on the command line.
         title: in tables.
-        load: reads the data from the user's folder, or None for the usual places; raises DataError.
+        load: reads the data from the user's folder, or None for the usual places; raises DataError,
+            and NoDataError if nothing of them is in a folder but may be in the usual places.
         model: the network.
         budget: how it is trained in full.
         inputs: how samples become batches.
