@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from thresher.bench.experiment import Experiment, Question
-from thresher.bench.suite import Row, RunConfig, asked_rows
+from thresher.bench.suite import Row, RunConfig, Source, asked_rows
 from thresher.bench.sweep import Sweep
 from thresher.bench.workers import Event, Failed, Finished, Started
 
@@ -33,19 +33,32 @@ def record(config: RunConfig, metric: float, rate: float | None = None) -> dict[
 
 
 class Runner:
-    """Stands in for `workers.run_all`; keeps the order in which runs were made."""
+    """Stands in for `workers.run_all`; keeps the order in which runs were made, and their data.
 
-    def __init__(self, metric: Metric = lambda _: 90.0, fails: Callable[[Row], bool] | None = None):
-        self.metric, self.fails = metric, fails or (lambda _: False)
+    Args:
+        metric: what a run reaches.
+        fails: whether a row fails.
+        rates: what a row saves, where it is not what it was asked for.
+    """
+
+    def __init__(
+        self,
+        metric: Metric = lambda _: 90.0,
+        fails: Callable[[Row], bool] | None = None,
+        rates: Mapping[Row, float] | None = None,
+    ):
+        self.metric, self.fails, self.rates = metric, fails or (lambda _: False), rates or {}
         self.made: list[str] = []
+        self.folders: dict[Source, str] = {}
 
     def __call__(
         self,
         configs: Iterable[RunConfig | None],
         *,
         num_workers: int,
-        folders: Mapping[str, str],
+        folders: Mapping[Source, str],
     ) -> Iterator[Event]:
+        self.folders |= folders
         for config in configs:
             assert config is not None, "nobody else is at work"
             self.made.append(f"{config.task} {row(config)} {config.seed}")
@@ -53,7 +66,8 @@ class Runner:
             if self.fails(row(config)):
                 yield Failed(0, config, "ValueError: no luck", "Traceback")
             else:
-                yield Finished(0, config, record(config, self.metric(config)))
+                made = record(config, self.metric(config), self.rates.get(row(config)))
+                yield Finished(0, config, made)
 
 
 def row(config: RunConfig) -> Row:

@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from made_up_runs import Runner, question, sweep
+from made_up_runs import Runner, question, record, sweep
 from thresher.bench.display import Display
 from thresher.bench.results import open_results
+from thresher.bench.status import progress
+from thresher.bench.suite import Row
 from thresher.bench.suite_file import SuiteError, read_suite
 from thresher.bench.workers import Advanced, Event
 from thresher.cli import main
@@ -61,7 +64,7 @@ def test_a_suite_makes_tables_and_a_killed_worker_costs_one_run(
         ("seeds: 2", "seeds: 0", ("seeds: 0", "a number of seeds, or a list")),
         ("seeds: 2", "seeds: [1, 1]", ("seeds: [1, 1]",)),
         ("seeds: 2", "sedes: 2", ("sedes",)),
-        ("seeds: 2", "looks: [3, 4]", ("looks: 3 4 with 5 seeds", "the last has all seeds")),
+        ("seeds: 2", "seeds: 5\nlooks: [3, 4]", ("looks: 3 4 with 5 seeds", "has all seeds")),
         ("seeds: 2", "margin: -1", ("margin: -1", "more than 0")),
         ("epochs: 2", "epochs: few", ("tasks.digits", "epochs", "few", "int")),
         ("epochs: 2", "epochs: 0", ("tasks.digits.epochs: 0", "1 or more")),
@@ -142,8 +145,6 @@ def test_status_counts_what_is_done_running_and_waiting(
     one, _ = sweep(tmp_path, Runner(), more)
     experiment = one.experiments["digits"]
     experiment.results().save()
-    from thresher.bench.suite import Row
-
     assert experiment.claims.take(experiment.config(Row("full"), 3).key)
     assert main(["bench", "status", str(tmp_path)]) == 1
     shown = " ".join(capsys.readouterr().out.split())
@@ -153,6 +154,25 @@ def test_status_counts_what_is_done_running_and_waiting(
     experiment.claims.release_all()
     assert main(["bench", "status", str(tmp_path)]) == 1
     assert "digits 12 0 0 8" in " ".join(capsys.readouterr().out.split())
+
+
+def test_time_left_counts_reference_models_and_is_known_of_every_kind_of_task(
+    tmp_path: Path,
+) -> None:
+    rows = (Row("full"), Row("el2n", 0.5), Row("forgetting", 0.5))
+    one, _ = sweep(tmp_path, Runner(), {"digits": question(rows=rows, seeds=(0, 1))})
+    experiment = one.experiments["digits"]
+    experiment.results().save()
+    knobs = experiment.config(Row("full"), 0)
+    # As a text's: what a run does not have is not in its record.
+    config = replace(knobs, momentum=None, flip=None, shift=None)
+    done = record(config, 90.0) | {"key": knobs.key}
+    experiment.store.append(done)
+    [results] = open_results(tmp_path)
+    # 11 s for 10 epochs; left are full once more, and twice 5 + 2 and 5 + 10 epochs.
+    assert progress(results, 0.0).left == pytest.approx(1.1 * (10 + 2 * 7 + 2 * 15))
+    assert knobs.expected_epochs == 10
+    assert experiment.config(rows[1], 0).expected_epochs == 7
 
 
 def test_results_can_be_packed_and_are_read_again(

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from thresher.bench.compare import Options
-from thresher.cli import main, parse
+from thresher.cli import main
 
 TINY = ("--task", "digits", "--epochs", "3", "--workers", "1")
 
@@ -122,7 +121,7 @@ def test_a_failing_run_is_named_and_the_others_make_the_table(
         from thresher.bench.workers import Failed, Finished, Started
 
         digits = task("digits")
-        images = load(digits, folders.get("digits"))
+        images = load(digits, None)
         for config in configs:
             yield Started(0, config)
             if config.method == "random":
@@ -255,46 +254,3 @@ def test_no_command_is_an_error_and_version_is_not(capsys: pytest.CaptureFixture
     assert main([]) == 2
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("thresher ")
-
-
-def test_flags_come_from_a_file_and_the_command_line_wins(tmp_path: Path) -> None:
-    file = tmp_path / "sweep.yaml"
-    file.write_text(
-        "task: fashion-mnist\nmethods: [repb]\nprune_ratio: [0.3, 0.7]\nseeds: [4, 5]\n"
-        "step_exponent: [published, 0.5]\nmargin: 0.2\n"
-    )
-    assert parse(["compare", "--config", str(file), "--margin", "0.3"]) == Options(
-        task="fashion-mnist",
-        methods=("repb",),
-        prune_ratio=(0.3, 0.7),
-        seeds=(4, 5),
-        step_exponent=(None, 0.5),
-        margin=0.3,
-    )
-
-
-def test_a_number_of_seeds_and_a_list_of_seeds() -> None:
-    assert parse(["compare", "--seeds", "4"]).seeds == (0, 1, 2, 3)
-    assert parse(["compare", "--seeds", "4", "7"]).seeds == (4, 7)
-
-
-def test_looks_say_how_many_seeds_there_may_be() -> None:
-    options = parse(["compare", "--looks", "3", "5", "10"])
-    assert (options.looks, options.seeds) == ((3, 5, 10), tuple(range(10)))
-    assert parse(options.command().split()[1:]) == options
-    assert parse(["compare"]).seeds == (0, 1, 2)
-
-
-def test_the_command_in_the_table_asks_for_the_same() -> None:
-    options = Options(
-        task="cifar10",
-        data="/somewhere",
-        methods=("repb", "omission"),
-        prune_ratio=(0.3, 0.5),
-        step_exponent=(None, 0.5),
-        seeds=(0, 1, 2, 3, 4),
-    )
-    command = options.command()
-    assert "/somewhere" not in command
-    again = parse(command.replace("FOLDER", "/somewhere").split()[1:])
-    assert again == options

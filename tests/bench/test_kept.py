@@ -1,7 +1,9 @@
 """What is kept of samples: counts and excess as defined, in one small file a row."""
 
 import base64
+import hashlib
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,44 @@ def test_rows_that_differ_in_any_knob_have_files_of_their_own(tmp_path: Path) ->
     other = {**config, "prune_ratio": 0.3}
     assert path_of(config, tmp_path) != path_of(other, tmp_path)
     assert path_of(config, tmp_path) == path_of({**config, "seed": 9}, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["random", "el2n", "static-random", "grand"])
+def test_a_row_of_another_setting_has_a_file_of_its_own_whatever_the_seed(
+    method: str, tmp_path: Path
+) -> None:
+    def config(seed: int) -> dict[str, Any]:
+        return configure(
+            TASK, Row(method, 0.5), data="", epochs=4, batch_size=64, seed=seed, device="cpu",
+            threads=1,
+        ).as_dict()  # fmt: skip
+
+    one, other = config(1), config(12)
+    assert (one["setting"] == other["setting"]) == ("seed=1" not in one["setting"])
+    assert path_of(one, tmp_path) == path_of(other, tmp_path)
+    changed = one["setting"].removesuffix(")") + ", window=3)"
+    assert path_of({**one, "setting": changed}, tmp_path) != path_of(one, tmp_path)
+
+
+def test_samples_kept_by_an_older_version_are_read_until_there_are_others(tmp_path: Path) -> None:
+    records = [record_of("random", seed=seed) for seed in (1, 0)]
+    stored(records[0], tmp_path)
+    # Older versions left the setting out.
+    knobs = {
+        name: value
+        for name, value in records[0]["config"].items()
+        if name not in ("seed", "setting")
+    }
+    digits = hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:16]
+    path = path_of(records[0]["config"], tmp_path)
+    path.rename(path.with_stem(digits))
+    found = read(records[1]["config"], tmp_path)
+    assert found is not None
+    assert found.seed == 1
+    stored(records[1], tmp_path)
+    found = read(records[0]["config"], tmp_path)
+    assert found is not None
+    assert found.seed == 0
 
 
 def test_a_row_without_a_file_or_with_a_damaged_one_has_no_samples(tmp_path: Path) -> None:

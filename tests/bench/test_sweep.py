@@ -101,9 +101,11 @@ def test_failures_are_kept_told_and_tried_again_only_by_the_next_invocation(tmp_
     one, _ = sweep(tmp_path, runner)
     one.run()
     assert len(runner.made) == 12
-    assert [(name, event.config.seed) for name, event in one.failed] == [
-        *(("digits", 0), ("digits", 1), ("digits", 2))
+    unfinished = one.experiments["digits"].unfinished()
+    assert [(row, seed) for row, seed, _ in unfinished] == [
+        (Row("repb", 0.5), seed) for seed in range(3)
     ]
+    assert {failure["reason"] for _, _, failure in unfinished} == {"ValueError: no luck"}
     store = open_results(tmp_path)[0].store
     assert {failure["reason"] for failure in store.failures.values()} == {"ValueError: no luck"}
     again = Runner()
@@ -183,7 +185,8 @@ def test_results_are_read_back_as_they_were(tmp_path: Path) -> None:
     experiment = one.experiments["digits"]
     assert results.records == experiment.records()
     assert repr(results.lines()) == repr(experiment.lines())  # NaN is not equal to NaN
-    assert (results.title, results.margin, results.seeds) == (experiment.task.title, 0.5, 3)
+    assert (results.title, results.margin) == (experiment.task.title, 0.5)
+    assert (results.asked, results.begun) == (experiment.results().asked,) * 2
 
 
 def test_runs_without_a_design_are_read_by_their_configurations(tmp_path: Path) -> None:

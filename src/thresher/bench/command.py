@@ -30,7 +30,7 @@ examples:
       all runs as one table
 
 A suite file:
-  seeds: 5                      # or a list; every row has the same ones
+  seeds: 5                      # or a list; unset: as many as the last look has, or 5
   looks: [3, 5]                 # optional: judge at 3 seeds, and add seeds only if undecided
   margin: 0.5                   # points that may be lost; a task may have its own
   tasks:
@@ -77,7 +77,8 @@ def run(options: RunOptions, console: Console) -> int:
     """Make what a suite asks for and is not finished; return the exit code.
 
     Returns:
-        0; 1 if a run failed (the others are in the tables); 130 after Ctrl-C.
+        0; 1 if a run failed, here or in another invocation, and is not there (the others are in the
+        tables); 130 after Ctrl-C.
 
     Raises:
         ThresherError: before any training.
@@ -112,12 +113,11 @@ def opened(suite: Suite, name: str, options: RunOptions) -> Experiment:
         ThresherError: something would fail in every run of it.
     """
     from thresher.bench.experiment import Experiment, Question
-    from thresher.bench.tasks import DataError
+    from thresher.bench.tasks import DataError, NoDataError
 
     entry = suite.tasks[name]
-    task = entry.task or name
     question = Question(
-        task=task if entry.scale == "small" else f"{task}@{entry.scale}",
+        task=suite.full_task(name),
         rows=suite.asked(name),
         seeds=suite.all_seeds,
         looks=tuple(suite.looks),
@@ -130,11 +130,16 @@ def opened(suite: Suite, name: str, options: RunOptions) -> Experiment:
     )
     try:
         return Experiment(question, options.folder / name)
-    except DataError:
+    except NoDataError as nothing:
         if entry.data is not None or options.data is None:
             raise
-    # --data is for all tasks, and not all may have files there.
-    return Experiment(replace(question, data=None), options.folder / name)
+        # --data is for all tasks, and not all may have files there.
+        try:
+            return Experiment(replace(question, data=None), options.folder / name)
+        except DataError as error:
+            raise DataError(
+                f"{nothing.came}; without that folder: {error.came}", error.expected, error.cure
+            ) from error
 
 
 def bench(given: dict[str, Any], console: Console) -> int:

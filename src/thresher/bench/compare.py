@@ -105,7 +105,13 @@ class Options:
         )
 
     def command(self) -> str:
-        """Return the command line that asks for the same, without the folders of this machine."""
+        """Return the command line that asks for the same, without the folders of this machine.
+
+        Empty if none does: one number of seeds is how many there are, so no other single seed than
+        0 can be asked for.
+        """
+        if len(self.seeds) == 1 and self.seeds != (0,):
+            return ""
         words = ["thresher", "compare"]
         for field in fields(self):
             value = getattr(self, field.name)
@@ -128,8 +134,8 @@ def compare(options: Options, console: Console) -> int:
     """Run a comparison, print its table, write it; return the exit code.
 
     Returns:
-        0; 1 if a run failed (the others are in the table); 130 after Ctrl-C (what is finished is
-        kept, and the same command continues).
+        0; 1 if a run failed, here or in another invocation, and is not there (the others are in the
+        table); 130 after Ctrl-C (what is finished is kept, and the same command continues).
 
     Raises:
         ThresherError: before any training.
@@ -176,20 +182,20 @@ def finish(sweep: Sweep) -> int:
                 markup=False,
             )
         return 130
-    from thresher.bench.display import row_of
-
     for experiment in sweep.experiments.values():
         report(experiment, console)
-    for name, failure in sweep.failed:
+    unfinished = {name: each.unfinished() for name, each in sweep.experiments.items()}
+    for name, runs in unfinished.items():
         about = f"{name}: " if len(sweep.experiments) > 1 else ""
-        console.print(
-            f"\nFailed: {about}{row_of(failure.config)}, seed {failure.config.seed}: "
-            f"{failure.reason}\n{failure.details}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    return 1 if sweep.failed else 0
+        for row, seed, failure in runs:
+            why = f": {failure['reason']}\n{failure['details']}" if failure else " is not there"
+            console.print(
+                f"\nFailed: {about}{row}, seed {seed}{why}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    return 1 if any(unfinished.values()) else 0
 
 
 def report(experiment: Experiment, console: Console) -> None:

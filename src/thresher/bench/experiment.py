@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from thresher.bench.begun import Asked
 from thresher.bench.catalogue import is_control
 from thresher.bench.claims import Claims
 from thresher.bench.looks import require_looks
-from thresher.bench.results import Results, settings_at_begin
+from thresher.bench.results import Results, designed
 from thresher.bench.store import Store
-from thresher.bench.suite import Row, RunConfig, added_rows
+from thresher.bench.suite import Row, RunConfig, Source, added_rows
 from thresher.bench.summary import FULL, Line, Records, rates, time_shares
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Experiment:
         question: what is asked.
         folder: of the results.
 
+    Attributes:
+        source: the data of all its runs.
+        added: the controls that are known to be called for.
+
     Raises:
         ThresherError: something would fail in every run; nothing has been trained.
     """
@@ -73,16 +78,29 @@ class Experiment:
         self.claims = Claims(folder / "claims")
         require_device(question.device)
         self.task: Task = task(question.task)
-        self._checksum = load(self.task, question.data).checksum()
+        self.source: Source = (self.task.name, load(self.task, question.data).checksum())
         self._configs: dict[tuple[Row, int], RunConfig] = {}
         self._look = question.looks[0] if question.looks else len(question.seeds)
+        self._asked = self._begun = Asked(
+            seeds=question.seeds, looks=question.looks, margin=self.margin, rows=question.rows
+        )
         self.added: list[Row] = []
-        settings = {
-            "seeds": len(question.seeds),
-            "looks": list(question.looks),
-            "margin": self.margin,
-        }
-        self._begun = settings_at_begin(self.store, settings)
+        earlier = designed(self.store)
+        if earlier is not None:
+            self._continue(earlier)
+
+    def _continue(self, earlier: Results) -> None:
+        """Take over what an earlier invocation wrote down."""
+        if self.store.records:
+            self._begun = earlier.begun.and_rows_of(self._asked)
+        # Until others are known, and as far as they are of the runs that are asked for now.
+        self.added = [
+            row
+            for row, keys in earlier.rows.items()
+            if row.is_added
+            and replace(row, is_added=False) not in self.question.rows
+            and any(self.config(row, seed).key == key for seed, key in keys.items())
+        ]
 
     @property
     def margin(self) -> float:
@@ -113,7 +131,7 @@ class Experiment:
             found = self._configs[row, seed] = configure(
                 self.task,
                 row,
-                data=self._checksum,
+                data=self.source[1],
                 epochs=self.epochs,
                 batch_size=self.question.batch_size or self.task.budget.batch_size,
                 seed=seed,
@@ -124,19 +142,16 @@ class Experiment:
 
     def results(self) -> Results:
         """Return what is on the disk, of the rows and seeds that are asked for by now."""
-        question = self.question
         return Results(
             store=self.store,
-            task=question.task,
+            task=self.question.task,
             title=self.task.title,
-            margin=self.margin,
-            seeds=len(question.seeds),
-            looks=question.looks,
-            command=question.command,
+            command=self.question.command,
+            asked=self._asked,
+            begun=self._begun,
             rows={
                 row: {seed: self.config(row, seed).key for seed in self.seeds} for row in self.rows
             },
-            begun=self._begun,
         )
 
     def records(self) -> Records:
@@ -147,16 +162,33 @@ class Experiment:
         """Return the table's lines."""
         return self.results().lines()
 
+    def unfinished(self) -> list[tuple[Row, int, dict[str, Any]]]:
+        """Return the runs that are asked for by now and not there: row, seed, and its failure.
+
+        The failure is empty where none is known.
+        """
+        self.store.refresh()
+        return [
+            (row, seed, self.store.failures.get(key, {}))
+            for row, keys in self.results().rows.items()
+            for seed, key in keys.items()
+            if key not in self.store.records
+        ]
+
     def full(self, seed: int) -> dict[str, Any] | None:
         """Return the finished run of full training under a seed."""
         return self.store.records.get(self.config(FULL, seed).key)
 
     def add_controls(self) -> list[Row]:
-        """Add the controls that the costs of the asked rows call for, and return them."""
-        records, num_seeds = self.records(), len(self.seeds)
-        self.added = added_rows(
-            rates(records, num_seeds), self.epochs, time_shares(records, num_seeds)
-        )
+        """Add the controls that the costs of the asked rows call for, and return all added ones.
+
+        While a row has not all its runs, nobody knows what it calls for: what is there stays.
+        """
+        found, num_seeds = self.records(), len(self.seeds)
+        records = {row: found[row] for row in self.question.rows}
+        new = added_rows(rates(records, num_seeds), self.epochs, time_shares(records, num_seeds))
+        is_known = all(len(runs) == num_seeds for runs in records.values())
+        self.added = new if is_known else list(dict.fromkeys((*self.added, *new)))
         return self.added
 
     def look_further(self) -> bool:
@@ -166,5 +198,5 @@ class Experiment:
             line.verdict == "undecided" and not is_control(line.row.method) for line in self.lines()
         ):
             return False
-        self._look, self.added = further[0], []
+        self._look = further[0]
         return True

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,11 +98,19 @@ def stored(record: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def read(config: Mapping[str, Any], folder: Path) -> Samples | None:
     """Return what is kept of a row; None if there is nothing, or nothing that can be read."""
+    path = path_of(config, folder)
+    if not path.exists():
+        # Older versions left the setting out of the name.
+        path = _named_after(config, "seed", "setting", folder=folder)
+    return _read(path)
+
+
+def _read(path: Path) -> Samples | None:
     import numpy as np
 
     try:
         # Opened here, as numpy leaves a file open that turns out to be no archive.
-        with path_of(config, folder).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             found = Samples(
                 visits=file["visits"],
                 excess=file["excess"],
@@ -115,7 +124,15 @@ def read(config: Mapping[str, Any], folder: Path) -> Samples | None:
 
 
 def path_of(config: Mapping[str, Any], folder: Path) -> Path:
-    """Return the file of a row: named after all knobs of its runs but the seed."""
-    knobs = {name: value for name, value in config.items() if name not in ("seed", "setting")}
+    """Return the file of a row: named after all knobs of its runs but the seed.
+
+    A static method has the run's seed in its setting; one that it was given is in its name, too.
+    """
+    setting = re.sub(r"\bseed=\d+", "seed", str(config.get("setting")))
+    return _named_after(dict(config) | {"setting": setting}, "seed", folder=folder)
+
+
+def _named_after(config: Mapping[str, Any], *but: str, folder: Path) -> Path:
+    knobs = {name: value for name, value in config.items() if name not in but}
     text = json.dumps(knobs, sort_keys=True, ensure_ascii=False)
     return folder / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"

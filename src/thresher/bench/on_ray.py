@@ -13,14 +13,14 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
-from thresher.bench.suite import RunConfig
+from thresher.bench.suite import RunConfig, Source
 from thresher.bench.workers import PAUSE, Advanced, Event, Failed, Finished, Started
 
 
 class _Trainer:
     """What an actor does: a run, told as a stream of messages."""
 
-    def __init__(self, folders: Mapping[str, str]) -> None:
+    def __init__(self, folders: Mapping[Source, str]) -> None:
         from thresher.bench.trainer import Trainer
 
         self._trainer = Trainer(folders)
@@ -48,7 +48,7 @@ def run_all(
     configs: Iterable[RunConfig | None],
     *,
     num_workers: int,
-    folders: Mapping[str, str],
+    folders: Mapping[Source, str],
     address: str,
 ) -> Generator[Event]:
     """Train every configuration on the cluster and yield what happens, as `workers.run_all` does.
@@ -56,7 +56,7 @@ def run_all(
     Args:
         configs: in the order to begin them; None means that there is none now, but may be later.
         num_workers: actors; those that the cluster has no room for wait until it has.
-        folders: of the data, by task, as the nodes see them.
+        folders: of the data, as the nodes see them.
         address: of the cluster.
     """
     connect(address)
@@ -84,7 +84,7 @@ _END: Any = object()
 class _Pool:
     """Actors, and the streams of what they tell."""
 
-    def __init__(self, num_workers: int, folders: Mapping[str, str]) -> None:
+    def __init__(self, num_workers: int, folders: Mapping[Source, str]) -> None:
         self.idle = list(range(num_workers))
         self.running: dict[Any, tuple[int, RunConfig]] = {}
         self._actors: dict[int, Any] = {}
@@ -135,7 +135,7 @@ def _next_event(stream: Any, worker: int, config: RunConfig) -> Event:
     )
 
 
-def _actor(device: str, folders: Mapping[str, str]) -> Any:
+def _actor(device: str, folders: Mapping[Source, str]) -> Any:
     import ray  # pyright: ignore[reportMissingImports]
 
     num_gpus = 0 if device == "cpu" else 1

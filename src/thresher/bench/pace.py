@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
-from thresher.bench.suite import RunConfig
+from thresher.bench.suite import expected_epochs
 
 
 @final
@@ -27,8 +27,9 @@ class Pace:
         """Take one more finished run into account."""
         config = record["config"]
         try:
-            task, work = config["task"], RunConfig(**config).expected_epochs
-        except (KeyError, TypeError):  # a record of an older version tells nothing
+            task = config["task"]
+            work = expected_epochs(config["method"], config["prune_ratio"], config["epochs"])
+        except KeyError:  # a record of something else tells nothing
             return
         self._seconds[task] = self._seconds.get(task, 0.0) + whole(record)
         self._epochs[task] = self._epochs.get(task, 0.0) + work

@@ -9,7 +9,7 @@ import torch
 
 from thresher.bench.costs import flops_of
 from thresher.bench.run import configure, load, require_device, train, warm_up
-from thresher.bench.suite import Row, asked_rows, reference_epochs
+from thresher.bench.suite import Row, asked_rows, expected_epochs
 from thresher.bench.table import duration
 from thresher.bench.tasks import Data, Task
 from thresher.bench.tasks import task as find_task
@@ -84,11 +84,11 @@ def _tried(row: Row, options: Options, task: Task, data: Data, batch_size: int) 
     # So few samples, pruned, need not fill a batch.
     record = train(replace(config, drop_last=None), task, part, _unseen)
     each = record["seconds"]["training"] / record["samples_trained"]
-    step, epochs = 1000 * each * batch_size, _epochs(options, task)
-    real = replace(config, epochs=epochs, reference_epochs=reference_epochs(row.method, epochs))
+    step = 1000 * each * batch_size
+    whole = expected_epochs(row.method, row.prune_ratio, _epochs(options, task))
     return (
         f"{record['samples_trained']:,} samples trained, {step:,.1f} ms a step; "
-        f"all of it about {duration(real.expected_epochs * len(data) * each)}"
+        f"all of it about {duration(whole * len(data) * each)}"
     )
 
 

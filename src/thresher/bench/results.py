@@ -7,11 +7,12 @@ run, so that a table, a report or a status can be made without the data or the t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+from thresher.bench.begun import Asked, changes
 from thresher.bench.store import PACKED, RUNS, FolderError, Store
 from thresher.bench.suite import Row
 from thresher.bench.summary import Line, Records, summarise
@@ -29,28 +30,35 @@ class Results:
         store: of its folder.
         task: its name.
         title: of the task, for a heading.
-        margin: δ, in points.
-        seeds: how many there may be.
-        looks: the numbers of seeds at which verdicts may be read, if more than one.
         command: that makes the runs.
-        rows: for each, the key of its run under each seed that is asked for by now.
-        begun: seeds, looks and margin as they were when the first run was made.
+        asked: seeds, looks, margin and rows.
+        begun: the same as it was when the first run was made, with all rows asked for since.
+        rows: those asked for and the controls that were added; for each, the key of its run under
+            each seed that is asked for by now.
     """
 
     store: Store
     task: str
     title: str
-    margin: float
-    seeds: int
-    looks: tuple[int, ...]
     command: str
+    asked: Asked
+    begun: Asked
     rows: Mapping[Row, Mapping[int, str]]
-    begun: Mapping[str, Any]
 
     @property
     def folder(self) -> Path:
         """Where they lie."""
         return self.store.path.parent
+
+    @property
+    def margin(self) -> float:
+        """δ, in points."""
+        return self.asked.margin
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of seeds at which verdicts may be read, if more than one."""
+        return self.asked.looks
 
     @property
     def records(self) -> Records:
@@ -68,7 +76,7 @@ class Results:
     @property
     def notes(self) -> list[str]:
         """What takes from the verdicts: runs that are missing, changes when results were seen."""
-        now, begun, notes = self._settings(), self.begun, list[str]()
+        notes = list[str]()
         num = sum(map(len, self.rows.values()))
         left = num - sum(map(len, self.records.values()))
         if left:
@@ -76,19 +84,7 @@ class Results:
                 f"{left} of {num} runs are not finished. Verdicts are for the number of seeds that "
                 "was fixed beforehand; until it is reached they are only something to look at."
             )
-        if now["looks"] != begun["looks"] or (now["seeds"] != begun["seeds"] and not self.looks):
-            was = f"{begun['seeds']} seeds" + _at(begun["looks"])
-            notes.append(
-                f"Begun with {was}, now {self.seeds} seeds{_at(self.looks)}: that was changed when "
-                "results could be seen, so verdicts may be wrong more often than is said here. "
-                "Name the looks beforehand (--looks)."
-            )
-        if now["margin"] != begun["margin"]:
-            notes.append(
-                f"Begun with a margin of {begun['margin']:g}, now {self.margin:g}: chosen when "
-                "results could be seen."
-            )
-        return notes
+        return notes + changes(self.begun, self.asked)
 
     def save(self) -> None:
         """Write `design.json`, whole or not at all.
@@ -100,8 +96,9 @@ class Results:
             asdict(row) | {"keys": {str(seed): key for seed, key in keys.items()}}
             for row, keys in self.rows.items()
         ]
-        names = ("task", "title", "margin", "seeds", "looks", "command", "begun")
-        content = {name: getattr(self, name) for name in names} | {"rows": rows}
+        asked = {name: getattr(self.asked, name) for name in ("seeds", "looks", "margin")}
+        content = {name: getattr(self, name) for name in ("task", "title", "command")}
+        content |= asked | {"begun": asdict(self.begun), "rows": rows}
         text = json.dumps(content, indent=1, ensure_ascii=False)
         try:
             with drafted(self.folder / DESIGN) as file:
@@ -111,53 +108,69 @@ class Results:
                 f"{self.folder / DESIGN} could not be written ({error.strerror})"
             ) from error
 
-    def _settings(self) -> dict[str, Any]:
-        return {"seeds": self.seeds, "looks": list(self.looks), "margin": self.margin}
-
-
-def settings_at_begin(store: Store, now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return seeds, looks and margin of a folder when its first run was made: now, if none was."""
-    begun = _design(store.path.parent).get("begun")
-    return dict(begun if begun and store.records else now)
-
 
 def open_results(folder: Path) -> list[Results]:
     """Return the results in a folder and in the folders below it, in the order of their paths.
 
     Raises:
-        FolderError: there are none.
+        FolderError: there are none, or one says what was asked in a file that cannot be read.
     """
     names = (RUNS, PACKED, DESIGN)
     found = sorted({path.parent for name in names for path in folder.rglob(name)})
     if not found:
         raise FolderError(f"no {RUNS} in {folder} or below it", cure="Give a folder of results")
-    return [_opened(each) for each in found]
+    stores = [Store(each, writable=False) for each in found]
+    return [designed(store) or _guessed(store) for store in stores]
 
 
-def _opened(folder: Path) -> Results:
-    store, design = Store(folder, writable=False), _design(folder)
-    if not design:
-        return _guessed(store)
-    rows = {
-        Row(row["method"], row["prune_ratio"], row["step_exponent"], row["is_added"]): {
-            int(seed): key for seed, key in row["keys"].items()
-        }
-        for row in design["rows"]
-    }
-    names = ("task", "title", "margin", "seeds", "command", "begun")
-    given = {name: design[name] for name in names}
-    return Results(store=store, rows=rows, looks=tuple(design["looks"]), **given)
+def designed(store: Store) -> Results | None:
+    """Return the results in a folder as its `design.json` has them; None if it has none.
 
-
-def _design(folder: Path) -> dict[str, Any]:
+    Raises:
+        FolderError: it cannot be read.
+    """
+    path = store.path.parent / DESIGN
     try:
-        return json.loads((folder / DESIGN).read_text("utf-8"))
+        return _read(store, json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
-        return {}
-    except ValueError as error:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FolderError(
-            f"{folder / DESIGN} is damaged", cure="Run the comparison again"
+            f"{path} is damaged",
+            cure="Delete it: the runs are not in it, and the command that made them writes it anew",
         ) from error
+
+
+def _read(store: Store, design: Mapping[str, Any]) -> Results:
+    rows = {
+        _row(row): {int(seed): key for seed, key in row["keys"].items()} for row in design["rows"]
+    }
+    asked, begun = [row for row in rows if not row.is_added], design["begun"]
+    # Older versions did not write down which rows a comparison was begun with.
+    known = map(_row, begun["rows"]) if "rows" in begun else asked
+    return Results(
+        store=store,
+        task=design["task"],
+        title=design["title"],
+        command=design["command"],
+        asked=_asked(design, asked),
+        begun=_asked(begun, known),
+        rows=rows,
+    )
+
+
+def _asked(design: Mapping[str, Any], rows: Iterable[Row]) -> Asked:
+    seeds = design["seeds"]
+    return Asked(
+        seeds=seeds if isinstance(seeds, int) else tuple(map(int, seeds)),
+        looks=tuple(map(int, design["looks"])),
+        margin=float(design["margin"]),
+        rows=tuple(rows),
+    )
+
+
+def _row(design: Mapping[str, Any]) -> Row:
+    return Row(design["method"], design["prune_ratio"], design["step_exponent"], design["is_added"])
 
 
 def _guessed(store: Store) -> Results:
@@ -168,20 +181,8 @@ def _guessed(store: Store) -> Results:
         row = Row(config["method"], config["prune_ratio"], config["step_exponent"])
         rows.setdefault(row, {})[config["seed"]] = key
     task = next((record["config"]["task"] for record in store.records.values()), "")
-    seeds = max(map(len, rows.values()), default=0)
-    begun = {"seeds": seeds, "looks": [], "margin": 0.5}
+    seeds = sorted({seed for keys in rows.values() for seed in keys})
+    asked = Asked(seeds=tuple(seeds), looks=(), margin=0.5, rows=tuple(rows))
     return Results(
-        store=store,
-        task=task,
-        title=task,
-        margin=0.5,
-        seeds=seeds,
-        looks=(),
-        command="",
-        rows=rows,
-        begun=begun,
+        store=store, task=task, title=task, command="", asked=asked, begun=asked, rows=rows
     )
-
-
-def _at(looks: object) -> str:
-    return f" (looks at {', '.join(map(str, looks))})" if looks else ""  # pyright: ignore

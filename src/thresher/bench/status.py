@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from thresher.bench.claims import Claims
 from thresher.bench.pace import Pace
 from thresher.bench.results import Results, open_results
-from thresher.bench.suite import Row, trained_epochs
+from thresher.bench.suite import expected_epochs
 from thresher.bench.table import duration
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def progress(results: Results, now: float) -> Progress:
     pace, left = Pace(results.store.records.values()), list[float | None]()
     epochs = _epochs(results)
     for key in runs.keys() - finished - failed.keys():
-        seconds = pace.seconds(results.task, _work(runs[key][0], epochs))
+        row = runs[key][0]
+        work = expected_epochs(row.method, row.prune_ratio, epochs)
+        seconds = pace.seconds(results.task, work)
         spent = now - running[key].get("since", now) if key in running else 0.0
         left.append(None if seconds is None else max(0.0, seconds - spent))
     return Progress(
@@ -78,12 +80,6 @@ def progress(results: Results, now: float) -> Progress:
 
 def _epochs(results: Results) -> int:
     return next((record["config"]["epochs"] for record in results.store.records.values()), 1)
-
-
-def _work(row: Row, epochs: int) -> float:
-    if row.method.startswith("fewer-epochs"):
-        return trained_epochs(row.method, row.prune_ratio, epochs)
-    return epochs * (1 - (row.prune_ratio or 0.0))
 
 
 def show(folder: Path, console: Console) -> int:

@@ -25,8 +25,8 @@ class Store:
     """The finished runs of a folder, by the key of their configuration.
 
     They are read from `runs.jsonl.xz` (`xz runs.jsonl` makes it) and from `runs.jsonl`, to which
-    new ones are appended. Several processes may append to one folder: `refresh` reads what the
-    others have.
+    new ones are appended; where neither is there yet, no run is. Several processes may append to
+    one folder: `refresh` reads what the others have.
 
     Args:
         folder: of the results.
@@ -39,7 +39,7 @@ class Store:
         damaged: what is wrong with each line that was skipped.
 
     Raises:
-        FolderError: nothing can be written there; or nothing is to be, and no results are there.
+        FolderError: runs are to be added, and nothing can be written there.
     """
 
     def __init__(self, folder: Path, *, writable: bool = True) -> None:
@@ -50,8 +50,6 @@ class Store:
         self._runs, self._failures = Lines(self.path), Lines(folder / FAILURES)
         if writable:
             _require_writable(folder)
-        elif not any((folder / name).exists() for name in (RUNS, PACKED)):
-            raise FolderError(f"no {RUNS} in {folder}", cure="Give the folder of a comparison")
         if (folder / PACKED).exists():
             self._take(folder / PACKED, packed(folder / PACKED))
         self.refresh()

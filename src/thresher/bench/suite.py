@@ -20,6 +20,9 @@ SAME_RATE = 0.0101
 SAME_TIME = 0.02
 """How much less of full training's time may pass for the same: what clocks cannot tell."""
 
+Source = tuple[str, str]
+"""Data that runs are trained on: their task, by its name, and their checksum."""
+
 
 @final
 @dataclass(frozen=True)
@@ -131,6 +134,11 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def source(self) -> Source:
+        """What data it is trained on."""
+        return self.task, self.data
+
+    @property
     def trained_epochs(self) -> int:
         """Epochs that this run goes through: round(κE) for the fewer-epochs baselines."""
         return trained_epochs(self.method, self.prune_ratio, self.epochs)
@@ -138,9 +146,7 @@ class RunConfig:
     @property
     def expected_epochs(self) -> float:
         """About how much work the run is, in full epochs."""
-        if has_step_length(self.method):
-            return self.epochs * (1 - (self.prune_ratio or 0.0)) + (self.reference_epochs or 0)
-        return float(self.trained_epochs)
+        return expected_epochs(self.method, self.prune_ratio, self.epochs)
 
 
 def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
@@ -155,6 +161,18 @@ def trained_epochs(method: str, prune_ratio: float | None, epochs: int) -> int:
     if not method.startswith("fewer-epochs"):
         return epochs
     return _rounded((1 - (prune_ratio or 0.0)) * epochs)
+
+
+def expected_epochs(method: str, prune_ratio: float | None, epochs: int) -> float:
+    """Return about how much work a run is, in full epochs, that of its reference model too.
+
+    Example:
+        >>> [expected_epochs(name, 0.5, 10) for name in ("full", "fewer-epochs", "repb", "el2n")]
+        [10.0, 5.0, 5.0, 7.0]
+    """
+    if not has_step_length(method):
+        return float(trained_epochs(method, prune_ratio, epochs))
+    return epochs * (1 - (prune_ratio or 0.0)) + (reference_epochs(method, epochs) or 0)
 
 
 def reference_epochs(method: str, epochs: int) -> int | None:

@@ -67,7 +67,7 @@ class Suite:
     Args:
         tasks: the tasks, by the name of their results' folder.
         rows: what is run on them, beside the baselines.
-        seeds: a number of seeds, or a list of them.
+        seeds: a number of seeds, or a list of them; unset: as many as the last look has, or 5.
         looks: numbers of seeds at which to judge and perhaps to stop, if not at the last alone.
         margin: δ, unless a task has its own.
         device: where to train.
@@ -84,6 +84,12 @@ class Suite:
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds, one by one."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else tuple(self.seeds)
+
+    def full_task(self, name: str) -> str:
+        """Return the name of an entry's task with its scale, as `tasks.task` takes it."""
+        entry = self.tasks[name]
+        task = entry.task or name
+        return task if entry.scale == "small" else f"{task}@{entry.scale}"
 
     def asked(self, name: str) -> tuple[Row, ...]:
         """Return the rows of an entry, baselines among them, `full` first."""
@@ -111,7 +117,7 @@ class _File:
 
     tasks: dict[str, Any]
     rows: list[Any]
-    seeds: int | list[int] = 5
+    seeds: int | list[int] | None = None
     looks: list[int] = field(default_factory=list)
     margin: float | None = None
     device: str = "cpu"
@@ -139,6 +145,8 @@ def read_suite(path: Path) -> Suite:
 
 def _suite(given: _File) -> Suite:
     values = {each.name: getattr(given, each.name) for each in fields(given)}
+    if given.seeds is None:
+        values["seeds"] = max(given.looks, default=5)
     # A task without settings of its own is a key without a value.
     values["tasks"] = {
         name: _parsed(Entry, entry or {}, f"tasks.{name}") for name, entry in given.tasks.items()
@@ -190,11 +198,11 @@ def _check(suite: Suite) -> None:
         _check_margin(f"{key}.margin", entry.margin)
     _check_margin("margin", suite.margin)
     seeds = suite.all_seeds
+    require_looks(suite.looks, len(seeds), "looks:")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise SettingError(
             f"seeds: {suite.seeds}", "a number of seeds, or a list of different ones from 0 up"
         )
-    require_looks(suite.looks, len(seeds), "looks:")
     for number, block in enumerate(suite.rows, start=1):
         _check_block(f"rows[{number}]", block, suite.tasks)
     _check_rows(suite)
@@ -230,11 +238,14 @@ def _check_rows(suite: Suite) -> None:
 
 
 def _check_different(suite: Suite) -> None:
-    """Refuse two entries that would make the same runs."""
+    """Refuse two entries that would make the same runs, as far as it shows without their data."""
+    from thresher.bench.tasks import task
+
     seen: dict[tuple[object, ...], str] = {}
-    for name in suite.tasks:
-        entry = suite.tasks[name]
-        runs = (entry.task or name, entry.scale, entry.epochs, entry.batch_size)
+    for name, entry in suite.tasks.items():
+        budget = task(suite.full_task(name)).budget
+        epochs, size = entry.epochs or budget.epochs, entry.batch_size or budget.batch_size
+        runs = (suite.full_task(name), epochs, size, entry.data)
         if runs in seen:
             raise SettingError(
                 f"tasks.{seen[runs]} and tasks.{name} are the same runs", "one entry"

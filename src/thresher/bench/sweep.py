@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from thresher.bench.experiment import Experiment
 from thresher.bench.suite import Row, RunConfig
+from thresher.errors import SettingError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +38,8 @@ class Sweep:
         num_workers: runs at the same time.
         runner: what trains; None means processes of this machine.
 
-    Attributes:
-        failed: the runs that ended with an error, by the name of their experiment.
+    Raises:
+        SettingError: two experiments ask for the same run.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Sweep:
         runner: Runner | None = None,
     ) -> None:
         self.experiments, self.console = experiments, console
-        self.failed: list[tuple[str, Failed]] = []
+        _require_different(experiments)
         self._num_workers, self._runner = num_workers, runner
         # Runs that failed before may work now; those that fail from now on are not tried again.
         self._failures = {
@@ -72,6 +73,8 @@ class Sweep:
             while going:
                 self._train({name: each.question.rows for name, each in going.items()})
                 added = {name: each.add_controls() for name, each in going.items()}
+                for each in going.values():
+                    each.results().save()
                 added = {name: rows for name, rows in added.items() if rows}
                 for name, rows in added.items():
                     about = f"{name}: controls" if len(self.experiments) > 1 else "Controls"
@@ -107,12 +110,14 @@ class Sweep:
             owner if len(self.experiments) > 1 else None,
             {each.task.name: each.task.metric for each in self.experiments.values()},
         )
-        folders = {each.task.name: each.question.data for each in self.experiments.values()}
+        folders = {each.source: each.question.data for each in self.experiments.values()}
         with display:
             events = (self._runner or run_all)(
                 self._free({config.key: owner[config.key] for config in left}, wanted, display),
                 num_workers=min(self._num_workers, len(left)),
-                folders={task: folder for task, folder in folders.items() if folder is not None},
+                folders={
+                    source: folder for source, folder in folders.items() if folder is not None
+                },
             )
             # Before claims are given back, whoever works on them has to be ended.
             with closing(events):
@@ -177,7 +182,6 @@ class Sweep:
         if isinstance(event, Finished):
             experiment.store.append(event.record)
         elif isinstance(event, Failed):
-            self.failed.append((name, event))
             experiment.store.fail(_failure(event))
         else:
             return
@@ -185,6 +189,21 @@ class Sweep:
 
     def _say(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def _require_different(experiments: Mapping[str, Experiment]) -> None:
+    """Refuse two experiments that ask for the same run: only one of them would get it."""
+    owners: dict[str, str] = {}
+    for name, experiment in experiments.items():
+        for row in experiment.question.rows:
+            for seed in experiment.seeds:
+                owner = owners.setdefault(experiment.config(row, seed).key, name)
+                if owner != name:
+                    raise SettingError(
+                        f"{owner} and {name} are the same runs, of the same data",
+                        "entries that differ in task, scale, epochs, batch_size or what the data "
+                        "are",
+                    )
 
 
 def _failure(event: Failed) -> dict[str, Any]:

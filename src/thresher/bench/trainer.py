@@ -14,14 +14,15 @@ import torch
 from thresher.bench.provenance import commit, machine, versions
 from thresher.bench.reference import References
 from thresher.bench.run import load, train, warm_up
-from thresher.bench.suite import RunConfig
+from thresher.bench.suite import RunConfig, Source
 from thresher.bench.tasks import Data, DataError, Task
 from thresher.bench.tasks import task as find_task
 
 
 class _Loaded(NamedTuple):
-    """The task of the last run, its data, and their checksum."""
+    """What the last run asked for; its task, the data that are here, and their checksum."""
 
+    source: Source
     task: Task
     data: Data
     checksum: str
@@ -32,10 +33,10 @@ class Trainer:
     """Trains runs, and tells with each what it was made with: versions, commit, machine.
 
     Args:
-        folders: of the data, by task; those that are missing are looked for in the usual places.
+        folders: of the data; those that are missing are looked for in the usual places.
     """
 
-    def __init__(self, folders: Mapping[str, str]) -> None:
+    def __init__(self, folders: Mapping[Source, str]) -> None:
         self._folders = folders
         self._references = References()
         self._loaded: _Loaded | None = None
@@ -53,11 +54,11 @@ class Trainer:
 
     def _run(self, config: RunConfig, advanced: Callable[[int, float], None]) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
-        if self._loaded is None or self._loaded.task.name != config.task:
+        if self._loaded is None or self._loaded.source != config.source:
             # Before the next data come: two tasks' need not fit at once.
             self._loaded, self._references = None, References()
             self._loaded = self._load(config)
-        task, data, checksum = self._loaded
+        _, task, data, checksum = self._loaded
         if config.data != checksum:
             raise DataError(
                 f"the data of {config.task} are others here ({checksum}) than where this "
@@ -68,9 +69,9 @@ class Trainer:
 
     def _load(self, config: RunConfig) -> _Loaded:
         task = find_task(config.task)
-        data = load(task, self._folders.get(config.task))
+        data = load(task, self._folders.get(config.source))
         warm_up(task, data, config.batch_size, config.device)
-        return _Loaded(task, data, data.checksum())
+        return _Loaded(config.source, task, data, data.checksum())
 
 
 def end_with_parent() -> None:

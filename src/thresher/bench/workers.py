@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, final
 
-from thresher.bench.suite import RunConfig
+from thresher.bench.suite import RunConfig, Source
 
 PAUSE = 0.5
 """Seconds after which is asked again for a run, where all that are left are others' for now."""
@@ -67,7 +67,7 @@ Event = Started | Advanced | Finished | Failed
 
 
 def run_all(
-    configs: Iterable[RunConfig | None], *, num_workers: int, folders: Mapping[str, str]
+    configs: Iterable[RunConfig | None], *, num_workers: int, folders: Mapping[Source, str]
 ) -> Generator[Event]:
     """Train every configuration and yield what happens, as it happens.
 
@@ -77,7 +77,7 @@ def run_all(
     Args:
         configs: in the order to begin them; None means that there is none now, but may be later.
         num_workers: processes, started when there is something for them.
-        folders: of the data, by task; those that are missing are looked for in the usual places.
+        folders: of the data; those that are missing are looked for in the usual places.
     """
     source, is_over = iter(configs), False
     workers = [_Worker(index, folders) for index in range(num_workers)]
@@ -123,7 +123,7 @@ def _begin(
 class _Worker:
     """The parent's end of one process, which is started again if it dies."""
 
-    def __init__(self, index: int, folders: Mapping[str, str]) -> None:
+    def __init__(self, index: int, folders: Mapping[Source, str]) -> None:
         self.index = index
         self.is_busy = False
         self._folders = dict(folders)
@@ -177,7 +177,7 @@ class _Worker:
         self._process = None
 
 
-def _serve(pipe: Connection, folders: Mapping[str, str]) -> None:
+def _serve(pipe: Connection, folders: Mapping[Source, str]) -> None:
     """Be a worker: train what comes through the pipe until the parent is gone."""
     # A terminal sends Ctrl-C to the whole group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,8 @@ def test_a_killed_driver_is_continued_by_the_next(cluster: str, tmp_path: Path) 
 
 def test_only_what_the_cluster_has_room_for_is_at_work(cluster: str) -> None:
     busy, most = set[int](), 0
-    folders: Mapping[str, str] = {}
     configs = [config(seed) for seed in range(3)]
-    for event in on_ray.run_all(configs, num_workers=2, folders=folders, address=cluster):
+    for event in on_ray.run_all(configs, num_workers=2, folders={}, address=cluster):
         if isinstance(event, Started):
             busy.add(event.worker)
         elif not isinstance(event, Advanced):

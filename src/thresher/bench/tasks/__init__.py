@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from thresher.bench.catalogue import TASKS, UnknownNameError, require_known
-from thresher.bench.tasks._task import Budget, Data, DataError, Paper, Task
+from thresher.bench.tasks._task import Budget, Data, DataError, NoDataError, Paper, Task
 
-__all__ = ["Budget", "Data", "DataError", "Paper", "Task", "task"]
+__all__ = ["Budget", "Data", "DataError", "NoDataError", "Paper", "Task", "task"]
 
 _FILES = {
     "digits": "digits",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from thresher.bench.tasks._task import DataError
+from thresher.bench.tasks._task import DataError, NoDataError
 
 _BROKEN = (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile, lzma.LZMAError)
 
@@ -19,12 +19,12 @@ def found(folder: Path, name: str, *, inside: str, cure: str) -> Path:
     """Return the path of a file in a folder, or in its subfolder `inside`.
 
     Raises:
-        DataError: it is in neither.
+        NoDataError: it is in neither.
     """
     candidates = (folder / name, folder / inside / name)
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise DataError(f"no file {name} in {folder}", cure=cure)
+        raise NoDataError(f"no file {name} in {folder}", cure=cure)
     return path
 
 

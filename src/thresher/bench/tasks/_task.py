@@ -18,6 +18,10 @@ class DataError(ThresherError):
     """A task's data is missing, damaged, or not what the task needs."""
 
 
+class NoDataError(DataError):
+    """None of a task's files is where they were looked for; they may be elsewhere."""
+
+
 class Data(Protocol):
     """What a task loads: a training and a test split, in memory or as a list of files."""
 
@@ -168,7 +172,8 @@ class Task:
     Args:
         name: on the command line.
         title: in tables.
-        load: reads the data from the user's folder, or None for the usual places; raises DataError.
+        load: reads the data from the user's folder, or None for the usual places; raises DataError,
+            and NoDataError if nothing of them is in a folder but may be in the usual places.
         model: the network.
         budget: how it is trained in full.
         inputs: how samples become batches.

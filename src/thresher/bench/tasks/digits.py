@@ -9,7 +9,7 @@ import torch
 
 from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
-from thresher.bench.tasks._task import Budget, DataError, Task
+from thresher.bench.tasks._task import Budget, DataError, NoDataError, Task
 
 
 def load(folder: Path | None) -> Images:
@@ -19,7 +19,7 @@ def load(folder: Path | None) -> Images:
         DataError: a folder was given, or scikit-learn is not installed.
     """
     if folder is not None:
-        raise DataError(
+        raise NoDataError(
             f"--data {folder}", "no folder: digits come with scikit-learn", "Leave --data out"
         )
     try:

@@ -16,7 +16,7 @@ from torch import Tensor
 from thresher.bench.images import Images, Pictures
 from thresher.bench.models import ResNet
 from thresher.bench.tasks._hub import from_hub
-from thresher.bench.tasks._task import Budget, DataError, Task
+from thresher.bench.tasks._task import Budget, DataError, NoDataError, Task
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _CLASSES = (
@@ -64,7 +64,9 @@ def read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Tensor:
     """
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
     if path is None:
-        raise DataError(f"no file {name}.gz in {folder}", cure=_CURE)
+        is_empty = not any(folder.glob("*-idx?-ubyte*"))
+        kind = NoDataError if is_empty else DataError
+        raise kind(f"no file {name}.gz in {folder}", cure=_CURE)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
