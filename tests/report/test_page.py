@@ -189,7 +189,7 @@ def test_the_command_writes_into_the_folder_or_where_it_is_told(
         assert f"Written: {folder / name}, from 5 runs." in capsys.readouterr().out
         assert (folder / name).exists()
     assert main(["report", str(folder), "--format", "csv", "--out", "-"]) == 0
-    assert capsys.readouterr().out.startswith("task,method,")
+    assert capsys.readouterr().out.startswith("task,folder,epochs,metric,")
     assert not (folder / "report.csv").exists()
 
 

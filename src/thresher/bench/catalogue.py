@@ -135,6 +135,16 @@ def is_pruned(method: str) -> bool:
     return method != "full"
 
 
+def class_name(name: str) -> str:
+    """Return the name of the class that a method is built of; empty if there is none.
+
+    Example:
+        >>> class_name("orderdp"), class_name("omission-systematic"), class_name("full ")
+        ('OrderDP', 'Omission', '')
+    """
+    return _BUILT.get(name, ("", {}))[0]
+
+
 def has_step_length(method: str) -> bool:
     """Return whether `step_exponent` changes anything: only where samples are left out."""
     return method not in ("full", "fewer-epochs", "fewer-epochs-scaled")

@@ -136,13 +136,19 @@ def _histogram(shown: Shown, samples: Samples) -> Chart:
     return chart
 
 
-def suspicions(rows: Sequence[Counted], data: Data | None) -> list[Suspicion]:
-    """Return the most suspected samples of each row, and how right the suspicion is if known."""
+def suspicions(rows: Sequence[Counted], data: Data | None, *, show: bool = True) -> list[Suspicion]:
+    """Return the most suspected samples of each row, and how right the suspicion is if known.
+
+    Args:
+        rows: of which samples are kept.
+        data: the task's, if they were found.
+        show: whether samples are wanted, too.
+    """
     wrong = None if data is None else data.wrong
     return [
         Suspicion(
             shown=row.shown,
-            first=_first(row, data) if data is not None and _is_asked(row) else [],
+            first=_first(row, data) if show and data is not None and _is_asked(row) else [],
             precision=precision(by_excess(row.samples.excess), wrong),
         )
         for row in rows

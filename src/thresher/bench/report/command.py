@@ -41,7 +41,8 @@ _FLAGS: dict[str, dict[str, Any]] = {
     "margin": {
         "type": float | None,
         "metavar": "δ",
-        "help": "points below full that would still be lossless (each metric's own)",
+        "help": "points below full that would still be lossless (what was asked for, or each "
+        "metric's own); one for all tasks, and noted",
     },
 }
 
@@ -137,9 +138,9 @@ def written(found: Found, request: Request) -> str:
     stories = stories_of(found, request.margin)
     if request.format == "csv":
         return plain.table(stories)
-    facts = _facts(found, stories)
+    facts = _facts(found, stories, request)
     if request.format == "json":
-        return plain.document(stories, facts)
+        return plain.document(stories, facts, [Path(folder) for folder in request.data])
     if request.format == "markdown":
         return plain.markdown(stories, facts)
     from thresher.bench.report.page import page
@@ -147,15 +148,16 @@ def written(found: Found, request: Request) -> str:
     return page(stories, facts, [Path(folder) for folder in request.data])
 
 
-def _facts(found: Found, stories: list[Story]) -> dict[str, Any]:
+def _facts(found: Found, stories: list[Story], request: Request) -> dict[str, Any]:
     from thresher.bench.report.commands import command_of
     from thresher.bench.report.story import provenance
 
     commands = [command_of(story) for story in stories]
+    judged = "" if request.margin is None else f" --margin {request.margin:g}"
     return {
         "name": found.folder.resolve().name,
         "folder": found.folder,
-        "commands": [*dict.fromkeys(filter(None, commands)), "thresher report RUNS"],
+        "commands": [*dict.fromkeys(filter(None, commands)), f"thresher report RUNS{judged}"],
         "notes": found.damaged,
         **provenance(found),
     }

@@ -1,4 +1,4 @@
-"""The same without pictures: Markdown, CSV and JSON."""
+"""The tables without pictures: Markdown, CSV and JSON, which has all numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from thresher.bench.report.measured import kept, measured
 from thresher.bench.report.story import Story
 from thresher.bench.report.views import gain
 from thresher.bench.summary import Control, Line
@@ -71,9 +73,7 @@ def table(stories: Sequence[Story]) -> str:
 
     A text that a spreadsheet would take for a formula is given a quote before it.
     """
-    rows = [
-        {"task": story.group.task, **_numbers(line)} for story in stories for line in story.lines
-    ]
+    rows = [{**_about(story), **_numbers(line)} for story in stories for line in story.lines]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -82,24 +82,51 @@ def table(stories: Sequence[Story]) -> str:
     return file.getvalue()
 
 
+def _about(story: Story) -> dict[str, Any]:
+    """Return what tells a task's rows from another's, and what their numbers are of."""
+    measure = story.group.measure
+    return {
+        "task": story.group.task,
+        "folder": story.group.folder.resolve().name,
+        "epochs": story.group.common["epochs"],
+        "metric": measure.name,
+        "unit": measure.unit,
+        "higher_is_better": measure.higher_is_better,
+        "margin": story.margin,
+    }
+
+
 def _cell(value: object) -> object:
     is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
     return f"'{value}" if is_formula else value
 
 
-def document(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
-    """Return everything as JSON; what is not a number is null."""
+def document(
+    stories: Sequence[Story], facts: Mapping[str, Any], folders: Sequence[Path] = ()
+) -> str:
+    """Return everything but the samples as JSON; what is not a number is null.
+
+    Args:
+        stories: the tasks, in order.
+        facts: of the whole folder.
+        folders: to look for the tasks' data in, to know which labels are wrong.
+    """
     content = {
         "tasks": [
             {
                 "task": story.group.task,
+                "folder": story.group.folder.resolve().name,
                 "title": story.title,
                 "setting": dict(story.group.common),
                 "metric": story.group.measure.in_record(),
                 "margin": story.margin,
                 "seeds": story.group.seeds,
                 "summary": story.summary,
-                "rows": [_numbers(line) for line in story.lines],
+                "rows": [
+                    {**_numbers(line), **measured(story.group.records[line.row].values())}
+                    for line in story.lines
+                ],
+                "samples": kept(story, folders),
                 "notes": story.notes,
             }
             for story in stories
@@ -146,6 +173,7 @@ def _numbers(line: Line) -> dict[str, Any]:
         **_control("fewer_epochs", line.fewer_epochs),
         **_control("same_seconds", line.same_seconds),
         "front": line.front,
+        "front_share": _number(line.front_share),
         "helped": line.has_helped,
     }
 

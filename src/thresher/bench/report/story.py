@@ -13,7 +13,7 @@ from thresher.bench.report.sentences import kind_of, tally
 from thresher.bench.report.views import gain, main_ratio, row_name
 from thresher.bench.summary import Line, summarise
 from thresher.bench.table import signed
-from thresher.errors import ThresherError
+from thresher.errors import SettingError, ThresherError
 
 
 @final
@@ -75,6 +75,12 @@ class Story:
     def notes(self) -> list[str]:
         """What the runs say about themselves, each thing once; one seed speaks for its row."""
         found: dict[str, None] = dict.fromkeys(self.group.notes)
+        begun = own_margin(self.group)
+        if self.margin != begun:
+            found[
+                f"Judged with a margin of {self.margin:g} instead of {begun:g} "
+                f"{self.group.measure.points}: chosen when results could be seen."
+            ] = None
         num = len(self.group.seeds)
         if self.group.looks:
             at = ", ".join(map(str, self.group.looks))
@@ -116,11 +122,26 @@ def stories_of(found: Found, margin: float | None) -> list[Story]:
     Args:
         found: the runs.
         margin: δ in points; None takes what was asked for, or each metric's own.
+
+    Raises:
+        SettingError: one margin is given for metrics whose points are different things.
     """
+    points = dict.fromkeys(group.measure.points for group in found.groups)
+    if margin is not None and len(points) > 1:
+        raise SettingError(
+            f"--margin {margin:g} for {' and '.join(points)}",
+            "one kind of metric",
+            "Leave it out, which takes each metric's own, or give one of the folders in RUNS",
+        )
     return [
-        Story(group, margin or group.margin or group.measure.margin, place)
+        Story(group, own_margin(group) if margin is None else margin, place)
         for place, group in enumerate(found.groups, start=1)
     ]
+
+
+def own_margin(group: Together) -> float:
+    """Return δ as it was asked for before the runs, or else the metric's own."""
+    return group.measure.margin if group.margin is None else group.margin
 
 
 def provenance(found: Found) -> dict[str, Any]:

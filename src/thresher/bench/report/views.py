@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from thresher.bench.catalogue import _BUILT, has_step_length, is_control
+from thresher.bench.catalogue import class_name, has_step_length, is_control
 from thresher.bench.spelling import base_name
 from thresher.bench.suite import Row
 from thresher.bench.summary import FULL, Line
@@ -57,11 +57,11 @@ def spoken(method: str) -> str:
     """Return a method's name as one would say it: its class's if that is the same word.
 
     Example:
-        >>> spoken("orderdp"), spoken("repb(window=8)"), spoken("fewer-epochs"), spoken("ucb")
-        ('OrderDP', 'RePB (window=8)', 'fewer epochs', 'UCB')
+        >>> spoken("orderdp"), spoken("fewer-epochs"), spoken("repb(rule=importance())")
+        ('OrderDP', 'fewer epochs', 'RePB (rule=importance())')
     """
-    name, settings = base_name(method), method.partition("(")[2].rstrip(")")
-    kind = _BUILT.get(name, ("", {}))[0]
+    name, settings = base_name(method), method.partition("(")[2].removesuffix(")")
+    kind = class_name(name)
     known = {"random": "random pruning", "fewer-epochs": "fewer epochs", "full": "full"}
     said = kind if kind.lower() == name.replace("-", "") else name
     said = known.get(name, said)
