@@ -32,6 +32,13 @@ def suite_of(tmp_path: Path, text: str) -> Path:
     return path
 
 
+def test_one_margin_is_not_for_points_and_bits(tmp_path: Path) -> None:
+    tasks = "margin: 0.5\ntasks:\n  digits:\n  tinyshakespeare:"
+    with pytest.raises(SuiteError, match=r"margin: 0\.5 for points and bits"):
+        read_suite(suite_of(tmp_path, f"{tasks}\n"))
+    assert read_suite(suite_of(tmp_path, f"{tasks} {{margin: 0.02}}\n")).margin == 0.5
+
+
 @pytest.mark.parametrize("same", ["", "epochs: 20", "batch_size: 32", "epochs: 20, margin: 1"])
 def test_entries_that_differ_only_in_writing_out_a_default_are_refused_by_name(
     same: str, tmp_path: Path

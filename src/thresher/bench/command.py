@@ -32,7 +32,7 @@ examples:
 A suite file:
   seeds: 5                      # or a list; unset: as many as the last look has, or 5
   looks: [3, 5]                 # optional: judge at 3 seeds, and add seeds only if undecided
-  margin: 0.5                   # points that may be lost; a task may have its own
+  margin: 0.5                   # points that may be lost; unset: each metric's own
   tasks:
     fashion-mnist:              # a task, and the name of its folder
     quick:

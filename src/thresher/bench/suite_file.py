@@ -206,6 +206,7 @@ def _check(suite: Suite) -> None:
     for number, block in enumerate(suite.rows, start=1):
         _check_block(f"rows[{number}]", block, suite.tasks)
     _check_rows(suite)
+    _check_points(suite)
     _check_different(suite)
 
 
@@ -235,6 +236,20 @@ def _check_rows(suite: Suite) -> None:
     for name in suite.tasks:
         if not suite.asked(name):
             raise SettingError(f"tasks.{name} has no rows", "a block of rows that is for it")
+
+
+def _check_points(suite: Suite) -> None:
+    """Refuse one margin for points of accuracy and bits a character."""
+    from thresher.bench.tasks import task
+
+    judged = [name for name, entry in suite.tasks.items() if entry.margin is None]
+    points = dict.fromkeys(task(suite.full_task(name)).metric.points for name in judged)
+    if suite.margin is not None and len(points) > 1:
+        raise SettingError(
+            f"margin: {suite.margin:g} for {' and '.join(points)}",
+            "one kind of metric",
+            "Leave it out, which takes each metric's own, or give it to single tasks",
+        )
 
 
 def _check_different(suite: Suite) -> None:
