@@ -1,5 +1,6 @@
 """The page in a real browser: silent, self-contained, as wide as a phone, hard to break into."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from report import chromium
-from report.made_up import HOSTILE, a_comparison, with_samples, written
+from report.made_up import HOSTILE, a_comparison, a_run, with_samples, written
 from report.parsed import Texts, fidelity, infested
 from thresher.bench.report import page as pages
 from thresher.bench.report.command import Request, report
@@ -142,14 +143,73 @@ def test_a_heading_sorts_the_rows_of_each_group(browser: chromium.Browser, tmp_p
     names = "[...document.querySelectorAll('#task-1 table tbody:last-of-type th[scope=row]')]"
     names = f"{names}.slice(0, 4).map(th => th.textContent)"
     press = "document.querySelectorAll('#task-1 thead button')[{}].click()"
-    browser.evaluate(press.format(5))
+    browser.evaluate(press.format(4))
     by_difference = browser.evaluate(names)
     assert by_difference[0] == "OrderDP"
     assert by_difference[-1] == "RePB"
-    browser.evaluate(press.format(5))
+    browser.evaluate(press.format(4))
     assert browser.evaluate(names) == by_difference[::-1]
     state = "document.querySelector('#task-1 thead th[aria-sort]').getAttribute('aria-sort')"
     assert browser.evaluate(state) == "ascending"
+
+
+NUMBERS = """
+(() => {
+  const found = [];
+  for (const table of document.querySelectorAll("table[data-sortable]")) {
+    const buttons = [...table.querySelectorAll("thead button")];
+    for (let column = 0; column < buttons.length; column++) {
+      for (const direction of [-1, 1]) {
+        buttons[column].click();
+        for (const body of table.tBodies) {
+          const cells = [...body.rows].filter((r) => r.cells[1]).map((r) => r.cells[column]);
+          // Read off what a person reads, not off what the script sorts by.
+          const shown = cells.map((c) => c.textContent);
+          const numbers = shown.map((s) => parseFloat(s.replace("−", "-").replaceAll(",", "")));
+          if (cells[0].className === "t" && !shown.some((s) => s.includes("["))) continue;
+          if (cells[0].tagName === "TH") continue;
+          for (let k = 1; k < numbers.length; k++) {
+            const [a, b] = [numbers[k - 1], numbers[k]];
+            const right = isNaN(a) ? isNaN(b) : isNaN(b) || direction * (b - a) >= 0;
+            if (!right) found.push(`${buttons[column].textContent} ${direction}: ${shown}`);
+          }
+        }
+      }
+    }
+  }
+  return found;
+})()
+"""
+"""Columns whose numbers do not stand in the order that their heading was asked for."""
+
+
+def test_every_column_of_numbers_sorts_by_them_and_what_is_none_comes_last(
+    browser: chromium.Browser, tmp_path: Path
+) -> None:
+    records = a_comparison()
+    # Text would have 100 % before 52 %, and a minus of its own behind every digit.
+    for name, metric, seconds in (
+        ("ucb", 89.0, 9.0),
+        ("seta", 92.0, 2.08),
+        ("omission", 70.0, 1.2),
+    ):
+        for seed in range(3):
+            run = a_run(name, 0.5, seed, metric + 0.1 * seed)
+            run["seconds"]["training"] = seconds
+            records.append(run | {"extra_forwards": 10 ** len(name), "flops": {"ratio": seconds}})
+    records += [a_run("infobatch", 0.5, seed, float("nan")) for seed in range(3)]
+    cosines = {"RePB": 0.9, "UCB": -0.2, "SeTa": 0.05, "Omission": float("nan")}
+    rows = [
+        {"method": name, "phase": "early", "cosine": value, "bias": 10 * value, "variance": 1}
+        for name, value in cosines.items()
+    ]
+    page = a_page(tmp_path, records)
+    (tmp_path / "gradient_fidelity.json").write_text(
+        json.dumps({"tasks": [{"title": "a task", "gradients": rows}]})
+    )
+    report(Request(runs=str(tmp_path)))
+    browser.open(page, width=1280)
+    assert browser.evaluate(NUMBERS) == []
 
 
 def test_without_scripts_the_page_is_complete(browser: chromium.Browser, tmp_path: Path) -> None:

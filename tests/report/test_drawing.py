@@ -95,7 +95,7 @@ def test_a_point_with_a_key_has_its_number_in_the_list() -> None:
     chart.point(0, 0, "a", "plain")
     chart.point(1, 1, "a", "told", key="first")
     assert chart.keys == ["first"]
-    assert [(mark.kind, mark.anchor) for mark in chart.marks] == [("dot", ""), ("number", "1")]
+    assert [(mark.kind, mark.number) for mark in chart.marks] == [("dot", ""), ("number", "1")]
 
 
 def test_what_is_not_a_number_is_not_drawn() -> None:

@@ -115,13 +115,13 @@ def cells(lines: Sequence[Line], metric: Metric = ACCURACY) -> dict[str, list[st
         "FLOPs": [_number(line.flops, ".3f") for line in lines],
         "time": [duration(line.seconds) for line in lines],
         "speed-up": [_number(line.speed_up, ".2f", "×") for line in lines],
-        heading_of(metric): [_mean_sd(line, metric.digits) for line in lines],
+        heading_of(metric): [mean_sd(line, metric.digits) for line in lines],
         "to full [95 %]": [difference(line, metric.digits) for line in lines],
         "verdict": [line.verdict for line in lines],
         "beats random?": [_beaten(line.random, metric.digits) for line in lines],
         "beats fewer epochs?": [_beaten(line.fewer_epochs, metric.digits) for line in lines],
         "beats same time?": [_beaten(line.same_seconds, metric.digits) for line in lines],
-        "front?": [_place(line) for line in lines],
+        "front?": [place_on_front(line) for line in lines],
         "helped?": [line.has_helped for line in lines],
     }
     if not any(line.extra_forwards for line in lines):
@@ -237,10 +237,14 @@ def duration(seconds: float) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """Return a number with its sign, a true minus, and no sign on what rounds to zero.
 
+    A dash stands for what is no number, as after a run that diverged.
+
     Example:
-        >>> signed(0.123), signed(-0.456), signed(-0.001)
-        ('+0.12', '−0.46', '0.00')
+        >>> signed(0.123), signed(-0.456), signed(-0.001), signed(float("nan"))
+        ('+0.12', '−0.46', '0.00', '–')
     """
+    if not math.isfinite(value):
+        return "–"
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
@@ -257,14 +261,17 @@ def _direction(metric: Metric) -> str:
     return "" if metric.higher_is_better else " (less is better, and plus means better)"
 
 
-def _mean_sd(line: Line, digits: int) -> str:
+def mean_sd(line: Line, digits: int) -> str:
+    """Return a line's metric with its spread; a dash if a run diverged."""
+    if not math.isfinite(line.mean):
+        return "–"
     mean = f"{line.mean:.{digits}f}"
     return mean if math.isnan(line.sd) else f"{mean} ± {line.sd:.{digits}f}"
 
 
 def difference(line: Line, digits: int) -> str:
     """Return a line's mean difference to full, with its interval if there is one."""
-    if line.difference is None:
+    if line.difference is None or math.isnan(line.difference.mean):
         return "–"
     interval = line.difference.interval()
     mean = signed(line.difference.mean, digits)
@@ -274,13 +281,14 @@ def difference(line: Line, digits: int) -> str:
 
 
 def _beaten(control: Control | None, digits: int) -> str:
-    if control is None:
+    if control is None or math.isnan(control.difference.mean):
         return "–"
     mean = signed(control.difference.mean, digits)
     return mean if control.is_beaten == "one seed" else f"{mean} {control.is_beaten}"
 
 
-def _place(line: Line) -> str:
+def place_on_front(line: Line) -> str:
+    """Return whether nothing beats a line in time and quality, and how often that is so."""
     return line.front if math.isnan(line.front_share) else f"{line.front} {line.front_share:.0%}"
 
 

@@ -126,7 +126,7 @@ def _chart(
     last = max(xs, default=1.0)
     first = min(xs, default=0.0) if x_label == "epoch" else 0.0
     ends = ", ".join(
-        f"{each.name} ends at {found.means[-1]:.2f}" for each, found in courses.items() if found.xs
+        f"{each.name} {_end(found.means[-1])}" for each, found in courses.items() if found.xs
     )
     num = len(group.seeds)
     chart = Chart(
@@ -146,6 +146,10 @@ def _chart(
             end = f"{each.name}: {found.means[-1]:.2f}"
             chart.point(found.xs[-1], found.means[-1], each.style, end)
     return chart
+
+
+def _end(value: float) -> str:
+    return f"ends at {value:.2f}" if math.isfinite(value) else "has no number at its end"
 
 
 def _late(courses: Sequence[Course]) -> tuple[float, float]:

@@ -63,16 +63,16 @@ class Scale:
 @final
 @dataclass(frozen=True)
 class Mark:
-    """Something drawn: a path, a point or a text, with the classes that style it.
+    """Something drawn: a path or a point, with the classes that style it.
 
     Args:
-        kind: `path`, `dot`, `number` (a dot with one in it), `up` and `down` (arrows) or `text`.
+        kind: `path`, `dot`, `number` (a dot with one in it), `up` or `down` (arrows).
         style: classes.
         path: of a path, in SVG's language.
-        x: of a point or a text.
-        y: of a point or a text.
-        text: of a text, or what a pointer that rests on it is told.
-        anchor: of a text: `start`, `middle` or `end`; of a number: it.
+        x: of a point.
+        y: of a point.
+        text: what a pointer that rests on it is told.
+        number: in a `number`.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Mark:
     x: float = 0.0
     y: float = 0.0
     text: str = ""
-    anchor: str = "start"
+    number: str = ""
 
 
 @final
@@ -177,7 +177,7 @@ class Chart:
             self.keys.append(key)
             kind, number = "number", f"{len(self.keys)}"
         across, up = self.across(x), self.up(inside)
-        self.marks.append(Mark(kind, style, x=across, y=up, text=text, anchor=number))
+        self.marks.append(Mark(kind, style, x=across, y=up, text=text, number=number))
 
 
 def framed(values: Sequence[float], least: float, room: float = 0.06) -> tuple[float, float]:

@@ -41,10 +41,11 @@ def page(stories: Sequence[Story], facts: Mapping[str, Any], folders: Sequence[P
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.filters["number"] = _number
     style, script = _text("style.css"), _text("sort.js")
     return environment.get_template("page.html").render(
         facts=facts,
-        heading=stories[0].title if len(stories) == 1 else str(facts["name"]),
+        heading=stories[0].heading if len(stories) == 1 else str(facts["name"]),
         opening=_opening(stories),
         fidelities=fidelity.measured(facts["folder"]),
         sections=[_section(story, folders) for story in stories],
@@ -69,6 +70,8 @@ def _section(story: Story, folders: Sequence[Path]) -> dict[str, Any]:
         "measure_heading": heading_of(group.measure),
         "has_flops": not all(math.isnan(line.flops) for line in story.lines),
         "has_own_time": any(map(has_own_time, story.lines)),
+        "has_extra": any(line.extra_forwards for line in story.lines),
+        "has_reference": any(line.reference for line in story.lines),
         "has_steps": len({line.row.step_length for line in story.lines} - {"–"}) > 1,
         "fronts": front.fronts(story.lines, group.measure, story.margin),
         "views": [_view(story, view) for view in views],
@@ -119,6 +122,11 @@ def _opening(stories: Sequence[Story]) -> str:
     words = {"one seed": "not tested (one seed)"}
     rows = ", ".join(f"{number} {words.get(kind, kind)}" for kind, number in counts.items())
     return f"{num} runs on {len(stories)} tasks. Rows of methods: {rows or 'none'}."
+
+
+def _number(value: float) -> str:
+    """Return what a script reads as a number; empty where there is none."""
+    return f"{value!r}" if math.isfinite(value) else ""
 
 
 def _text(name: str) -> str:

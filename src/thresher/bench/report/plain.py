@@ -33,7 +33,7 @@ def markdown(stories: Sequence[Story], facts: Mapping[str, Any]) -> str:
             metric=story.group.measure,
             looks=story.group.looks,
         )
-        parts += [f"## {_marked(story.title)}", _marked("; ".join(story.setting) + ".")]
+        parts += [f"## {_marked(story.heading)}", _marked("; ".join(story.setting) + ".")]
         parts += [_marked(" ".join(story.summary)), _table(story)]
         parts += [_marked(text) for text in legend(story.lines, heading)]
         parts += ["\n".join(f"- {_marked(note)}" for note in story.notes)] if story.notes else []
@@ -87,7 +87,7 @@ def _about(story: Story) -> dict[str, Any]:
     measure = story.group.measure
     return {
         "task": story.group.task,
-        "folder": story.group.folder.resolve().name,
+        "folder": story.group.entry,
         "epochs": story.group.common["epochs"],
         "metric": measure.name,
         "unit": measure.unit,
@@ -115,7 +115,7 @@ def document(
         "tasks": [
             {
                 "task": story.group.task,
-                "folder": story.group.folder.resolve().name,
+                "folder": story.group.entry,
                 "title": story.title,
                 "setting": dict(story.group.common),
                 "metric": story.group.measure.in_record(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -36,6 +36,7 @@ class Together:
 
     Args:
         folder: where they lie.
+        entry: the same, seen from the folder that is reported about.
         common: the knobs that all share.
         records: the runs of each row, by seed; `full` first.
         title: of the task, if the folder says it.
@@ -48,6 +49,7 @@ class Together:
     folder: Path
     common: Mapping[str, Any]
     records: _Runs
+    entry: str = ""
     title: str = ""
     margin: float | None = None
     looks: tuple[int, ...] = ()
@@ -125,7 +127,12 @@ def read(folder: Path) -> Found:
         groups += _asked(place, records) or grouped(records.values(), place)
     if not groups:
         raise NoRunsError(f"{folder} has no finished run", cure=cure)
-    return Found(folder, groups, damaged)
+    return Found(folder, [replace(each, entry=_entry(each, folder)) for each in groups], damaged)
+
+
+def _entry(group: Together, folder: Path) -> str:
+    below = group.folder.relative_to(folder)
+    return below.as_posix() if below.parts else folder.resolve().name
 
 
 def _named(text: str) -> str:

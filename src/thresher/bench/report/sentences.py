@@ -11,7 +11,7 @@ from thresher.bench.report.views import from_best, gain, main_ratio, percent, sp
 from thresher.bench.summary import Control, Line
 from thresher.bench.table import has_own_time
 
-KINDS = ("better", "lossless", "undecided", "worse", "one seed")
+KINDS = ("better", "lossless", "undecided", "worse", "diverged", "one seed")
 """Verdicts, from the best."""
 
 _MEANS = {
@@ -19,6 +19,7 @@ _MEANS = {
     "lossless": "shown to be lossless",
     "undecided": "undecided (these seeds do not show which)",
     "worse": "shown to be worse",
+    "diverged": "without a number to judge, as a run diverged",
     "one seed": "not tested, as there is one seed",
 }
 
@@ -123,6 +124,8 @@ def _opponents(line: Line, measure: Metric) -> Iterator[str]:
 
 def _against(control: Control, measure: Metric) -> str:
     mean = control.difference.mean
+    if math.isnan(mean):
+        return "not to be compared, as a run diverged"
     size = f"{abs(mean):.{measure.digits}f} {measure.points}"
     way = "ahead" if mean > 0 else "behind"
     words = {

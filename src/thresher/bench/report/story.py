@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -15,6 +15,9 @@ from thresher.bench.summary import Line, summarise
 from thresher.bench.table import signed
 from thresher.errors import SettingError, ThresherError
 
+_SHORT = 30
+"""Characters of a setting that may stand in a heading."""
+
 
 @final
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class Story:
         group: the runs.
         margin: δ, in points.
         place: of the task on the page, from 1.
+        apart: what tells it from another story of the same title; empty if there is none.
     """
 
     group: Together
     margin: float
     place: int
+    apart: str = ""
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -47,6 +52,11 @@ class Story:
             return task(self.group.task).title
         except ThresherError:
             return self.group.task
+
+    @property
+    def heading(self) -> str:
+        """The title, and what tells it from another story of the same title."""
+        return f"{self.title} · {self.apart}" if self.apart else self.title
 
     @property
     def summary(self) -> list[str]:
@@ -98,13 +108,17 @@ class Story:
             found["These runs come from different machines: their times mean little."] = None
         return list(found)
 
-    def at_main_ratio(self) -> dict[str, tuple[str, str]]:
-        """Return each row's difference to full and verdict, at the ratio nearest to one half."""
+    def at_main_ratio(self) -> dict[str, tuple[str, str, float]]:
+        """Return each row's difference to full and verdict, at the ratio nearest to one half.
+
+        The difference comes as a text and as a number.
+        """
         ratio = main_ratio(self.lines)
         return {
             row_name(line.row) + _length(line): (
                 signed(gain(line), self.group.measure.digits),
                 kind_of(line),
+                gain(line),
             )
             for line in self.lines
             if line.row.prune_ratio == ratio and line.difference is not None
@@ -133,10 +147,36 @@ def stories_of(found: Found, margin: float | None) -> list[Story]:
             "one kind of metric",
             "Leave it out, which takes each metric's own, or give one of the folders in RUNS",
         )
-    return [
+    told = [
         Story(group, own_margin(group) if margin is None else margin, place)
         for place, group in enumerate(found.groups, start=1)
     ]
+    return [replace(story, apart=_apart(story, told)) for story in told]
+
+
+def _apart(story: Story, told: list[Story]) -> str:
+    """Return what tells a story from the others of its title: its folder, else its settings."""
+    alike = [other for other in told if other.title == story.title]
+    if len(alike) == 1:
+        return ""
+    folder = story.group.entry
+    alike = [other for other in alike if other.group.entry == folder]
+    if len(alike) == 1:
+        return folder
+    words = [_settings(other, alike) for other in alike]
+    own = _settings(story, alike)
+    settings = own if words.count(own) == 1 else f"no. {alike.index(story) + 1}"
+    return f"{folder}, {settings}" if folder else settings
+
+
+def _settings(story: Story, alike: list[Story]) -> str:
+    """Return the short settings in which a story differs from any of the others."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in story.group.common.items()
+        if any(other.group.common.get(name) != value for other in alike)
+        if len(str(value)) <= _SHORT
+    )
 
 
 def own_margin(group: Together) -> float:

@@ -14,7 +14,7 @@ from thresher.bench.report.drawing import Scale
 from thresher.bench.report.sentences import kind_of
 from thresher.bench.report.views import gain, near, percent, row_name
 from thresher.bench.summary import FULL, Control, Line
-from thresher.bench.table import difference, duration, signed
+from thresher.bench.table import difference, duration, mean_sd, place_on_front, signed
 
 STRIP = 170.0
 """Width of a strip."""
@@ -40,18 +40,31 @@ class Strip(NamedTuple):
     beyond: str
 
 
+class Opponent(NamedTuple):
+    """A row's difference to a control.
+
+    Args:
+        text: of it, with a mark where it is shown.
+        value: the same as a number; NaN without the control, or if a run diverged.
+    """
+
+    text: str
+    value: float
+
+
 class Cells(NamedTuple):
     """A row of the table.
 
     Args:
         name: of the row.
         is_control: whether it is one.
+        line: its numbers, to sort by.
         step_length: in words.
         saved: share of the visits.
-        saved_value: the same as a number, to sort by.
+        samples: trained.
         time: as a share of full's.
+        seconds: the time itself.
         flops: operations, as a share of full's.
-        time_title: in seconds.
         metric: mean and spread.
         difference: with its interval.
         gain: the difference as a number, to sort by.
@@ -61,25 +74,28 @@ class Cells(NamedTuple):
         random: against random pruning.
         fewer: against fewer epochs, on as many samples.
         same_time: against fewer epochs that took as long.
+        front: whether nothing beats it, and how often.
     """
 
     name: str
     is_control: bool
+    line: Line
     step_length: str
     saved: str
-    saved_value: float
+    samples: str
     time: str
+    seconds: str
     flops: str
-    time_title: str
     metric: str
     difference: str
     gain: float
     strip: Strip | None
     verdict: str
     kind: str
-    random: str
-    fewer: str
-    same_time: str
+    random: Opponent
+    fewer: Opponent
+    same_time: Opponent
+    front: str
 
 
 class Part(NamedTuple):
@@ -122,33 +138,35 @@ def _scale(lines: Sequence[Line], margin: float) -> Scale:
 
 def _cells(line: Line, measure: Metric, margin: float, scale: Scale) -> Cells:
     is_full, digits = line.row == FULL, measure.digits
-    spread = "" if math.isnan(line.sd) else f" ± {line.sd:.{digits}f}"
     return Cells(
         name=row_name(line.row),
         is_control=is_control(line.row.method),
+        line=line,
         step_length=line.row.step_length,
         saved="–" if is_full else percent(line.rate, 1),
-        saved_value=line.rate,
+        samples=f"{line.samples:,.0f}",
         flops=percent(line.flops),
         time=percent(line.time_share),
-        time_title=duration(line.seconds),
-        metric=f"{line.mean:.{digits}f}{spread}",
+        seconds=duration(line.seconds),
+        metric=mean_sd(line, digits),
         difference=difference(line, digits),
         gain=0.0 if is_full else gain(line),
-        strip=None if line.difference is None else _strip(line, margin, scale),
+        strip=None if math.isnan(gain(line)) else _strip(line, margin, scale),
         verdict="" if is_full else line.verdict,
         kind=kind_of(line),
         random=_control(line.random, digits),
         fewer=_control(line.fewer_epochs, digits),
         same_time=_control(line.same_seconds, digits),
+        front=place_on_front(line),
     )
 
 
-def _control(control: Control | None, digits: int) -> str:
-    if control is None:
-        return "–"
+def _control(control: Control | None, digits: int) -> Opponent:
+    if control is None or math.isnan(control.difference.mean):
+        return Opponent("–", math.nan)
     mark = {"yes": " ✓", "no": " ✗"}.get(control.is_beaten, "")
-    return f"{signed(control.difference.mean, digits)}{mark}"
+    mean = control.difference.mean
+    return Opponent(f"{signed(mean, digits)}{mark}", mean)
 
 
 def _strip(line: Line, margin: float, scale: Scale) -> Strip:

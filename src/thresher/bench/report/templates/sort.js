@@ -13,15 +13,18 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
       heading.setAttribute("aria-sort", descends ? "descending" : "ascending");
       const key = (row) => {
         const cell = row.cells[column];
-        const number = Number.parseFloat(cell.dataset.value ?? "");
-        return Number.isNaN(number) ? cell.textContent.trim().toLowerCase() : number;
+        const value = cell.dataset.value;
+        return value === undefined ? cell.textContent.trim().toLowerCase() : Number.parseFloat(value);
       };
       for (const body of table.tBodies) {
         const rows = [...body.rows].filter((row) => row.cells.length > 1);
         rows.sort((one, other) => {
           const [a, b] = [key(one), key(other)];
-          const order = a < b ? -1 : a > b ? 1 : 0;
-          return descends ? -order : order;
+          // What is no number comes last in both directions.
+          const order = Number.isNaN(a) - Number.isNaN(b);
+          if (order) return order;
+          const ascent = a < b ? -1 : a > b ? 1 : 0;
+          return descends ? -ascent : ascent;
         });
         body.append(...rows);
       }
