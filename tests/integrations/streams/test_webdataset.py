@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,20 +23,6 @@ from thresher.errors import SamplerError, StreamIdError
 from thresher.online import OrderedTopQ
 
 pytestmark = QUIET
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Four shards of ten samples: a class, and a text of JSON."""
-    folder: Path = tmp_path_factory.mktemp("shards")
-    for shard in range(4):
-        with tarfile.open(folder / f"{shard}.tar", "w") as tar:
-            for number in range(10 * shard, 10 * shard + 10):
-                for ending, text in (("cls", f"{number}"), ("json", f'{{"x": {number}}}')):
-                    about = tarfile.TarInfo(f"{number:04d}.{ending}")
-                    about.size = len(text)
-                    tar.addfile(about, io.BytesIO(text.encode()))
-    return [str(folder / f"{shard}.tar") for shard in range(4)]
 
 
 def stream(shards: list[str]) -> Any:
