@@ -167,7 +167,7 @@ def legend(lines: Sequence[Line], heading: Heading) -> list[str]:
         f"low > 0; else lossless: low > −{margin}; else worse: high < 0; else undecided; "
         f"(equivalent): also high < {margin}.",
         "Beats random: paired with random pruning at the same rate and step length; beats fewer "
-        "epochs: with the number of epochs of nearest cost, in samples and (beats same time) in "
+        "epochs: with the fewest that cost at least as much, in samples and (beats same time) in "
         "seconds; yes, no, not shown: corrected alike. A method that does not beat them all has "
         f"not helped: {len(helped)} of {len(tried)} rows are shown to have.",
         "Front: yes: no row that takes as little time has a better mean; no: one is shown to be "
