@@ -212,6 +212,28 @@ def test_every_column_of_numbers_sorts_by_them_and_what_is_none_comes_last(
     assert browser.evaluate(NUMBERS) == []
 
 
+LAST = """
+(() => {
+  const button = [...document.querySelectorAll("#task-1 table thead button")]
+    .find((each) => each.textContent === "helped");
+  return [-1, 1].map(() => {
+    button.click();
+    const column = button.parentElement.cellIndex;
+    const body = button.closest("table").tBodies[1];
+    return [...body.rows].slice(1).map((row) => row.cells[column].textContent);
+  });
+})()
+"""
+"""What stands below `helped` in either direction."""
+
+
+def test_a_word_that_is_missing_comes_last_in_both_directions(
+    browser: chromium.Browser, tmp_path: Path
+) -> None:
+    browser.open(a_page(tmp_path, a_comparison()), width=1280)
+    assert browser.evaluate(LAST) == [["yes", "no", "–", "–"], ["no", "yes", "–", "–"]]
+
+
 def test_without_scripts_the_page_is_complete(browser: chromium.Browser, tmp_path: Path) -> None:
     page = a_page(tmp_path, a_comparison())
     browser.call("Emulation.setScriptExecutionDisabled", value=True)

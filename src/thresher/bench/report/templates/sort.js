@@ -13,14 +13,15 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
       heading.setAttribute("aria-sort", descends ? "descending" : "ascending");
       const key = (row) => {
         const cell = row.cells[column];
-        const value = cell.dataset.value;
-        return value === undefined ? cell.textContent.trim().toLowerCase() : Number.parseFloat(value);
+        if (cell.dataset.value !== undefined) return Number.parseFloat(cell.dataset.value);
+        const text = cell.textContent.trim().toLowerCase();
+        return text === "–" || text === "" ? NaN : text;
       };
       for (const body of table.tBodies) {
         const rows = [...body.rows].filter((row) => row.cells.length > 1);
         rows.sort((one, other) => {
           const [a, b] = [key(one), key(other)];
-          // What is no number comes last in both directions.
+          // What is missing comes last in both directions.
           const order = Number.isNaN(a) - Number.isNaN(b);
           if (order) return order;
           const ascent = a < b ? -1 : a > b ? 1 : 0;
